@@ -1,0 +1,27 @@
+"""The pipelines of the studio: one line each. Importing this module loads no pipeline."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+
+from models.runtime.errors import NotFound
+from pipelines.base import Pipeline
+
+PIPELINES = {
+    "scene": "pipelines.scene.pipeline:ScenePipeline",
+}
+
+
+@cache
+def get(pipeline_id: str) -> Pipeline:
+    """The pipeline of that id, imported at first need. Raises NotFound for an unknown id."""
+    if pipeline_id not in PIPELINES:
+        raise NotFound(f"No pipeline {pipeline_id!r}; known are {', '.join(PIPELINES)}")
+    module, _, name = PIPELINES[pipeline_id].partition(":")
+    return getattr(import_module(module), name)()
+
+
+def available(tabs: tuple[str, ...]) -> tuple[str, ...]:
+    """Ids among ``tabs`` that are built, in the order of ``tabs``."""
+    return tuple(t for t in tabs if t in PIPELINES)
