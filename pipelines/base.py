@@ -44,7 +44,7 @@ class InputRole:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Local input files by role; the paths are already safe (copied into the run folder or chosen by the local user)."""
+    """Local input files by role, already safe: copied into the run folder or chosen by the local user."""
 
     files: Mapping[str, tuple[Path, ...]]
 
@@ -60,7 +60,7 @@ class Inputs:
 class Engine:
     """One way to compute a pipeline's result.
 
-    ``weights`` lists alternatives: any one of the groups, complete, makes the engine ready (ids of the weights registry).
+    ``weights`` lists alternatives: any one complete group of weights-registry ids makes the engine ready.
     """
 
     name: str
@@ -147,7 +147,7 @@ class RunContext:
 
 @runtime_checkable
 class Pipeline(Protocol):
-    """One tab's work. ``prepare`` plans without decoding everything, ``infer`` streams, ``finish`` encodes and exports."""
+    """One tab's work: ``prepare`` plans, ``infer`` streams through the media, ``finish`` encodes and exports."""
 
     id: str
     title: str
