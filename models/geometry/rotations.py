@@ -241,9 +241,10 @@ def matrix_to_euler(matrix: Tensor, order: str = "XYZ") -> Tensor:
     rest = axis_rotation(axes[0], -first) @ matrix
     if proper:
         second = torch.atan2(-s * rest[..., k, i], rest[..., i, i])
+        third = torch.atan2(-s * rest[..., j, k], rest[..., j, j])
     else:
         second = torch.atan2(s * rest[..., i, k], rest[..., k, k])
-    third = torch.atan2(-s * rest[..., j, k], rest[..., j, j])
+        third = torch.atan2(s * rest[..., j, i], rest[..., j, j])
     angles = [first, second, third] if intrinsic else [third, second, first]
     return torch.stack(angles, dim=-1)
 

@@ -83,7 +83,7 @@ def umeyama(
     spread = w @ np.square(dx).sum(axis=1)
     covariance = (w[:, None] * dy).T @ dx
     U, D, Vt = np.linalg.svd(covariance)
-    if D[1] <= 1e-9 * D[0] or not _planar(w, dx) or not _planar(w, dy):
+    if D[1] <= 1e-9 * D[0] or not _planar(w, dx, mean_x) or not _planar(w, dy, mean_y):
         raise InputError("The points to align lie on one line, which leaves the rotation about it undetermined.")
     sign = np.array([1.0, 1.0, np.sign(np.linalg.det(U) * np.linalg.det(Vt))])
     R = (U * sign) @ Vt
@@ -93,10 +93,10 @@ def umeyama(
     return Similarity(scale, R, mean_y - scale * R @ mean_x)
 
 
-def _planar(weights: Array, centred: Array) -> bool:
-    """True when centred points (N, 3) span at least a plane, judged against their own rounding error."""
+def _planar(weights: Array, centred: Array, mean: Array) -> bool:
+    """True when points (N, 3) around their mean span at least a plane, judged against their own rounding error."""
     singular = np.linalg.svd(np.sqrt(weights)[:, None] * centred, compute_uv=False)
-    return bool(singular[1] > 1e-6 * singular[0])
+    return bool(singular[1] > max(1e-6 * singular[0], 1e-12 * np.abs(mean).max()))
 
 
 def align_extrinsics(source: ArrayLike, target: ArrayLike, with_scale: bool = True) -> Similarity:
@@ -123,7 +123,8 @@ def align_extrinsics(source: ArrayLike, target: ArrayLike, with_scale: bool = Tr
     da, db = ca - ca.mean(axis=0), cb - cb.mean(axis=0)
     spread = float(np.square(da).sum())
     overlap = float((db * (da @ R.T)).sum())
-    scale = overlap / spread if with_scale and spread > 0 and overlap > 0 else 1.0
+    apart = spread > np.square(1e-9 * np.abs(ca).max())  # else what is left of the centres is rounding
+    scale = overlap / spread if with_scale and apart and overlap > 0 else 1.0
     return Similarity(scale, R, cb.mean(axis=0) - scale * R @ ca.mean(axis=0))
 
 
