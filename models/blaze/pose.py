@@ -1,0 +1,93 @@
+"""The pose landmark network: 33 body landmarks with depth, visibility and presence, and the same in metres."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.blaze.config import POSE_LANDMARK
+from models.blaze.runtime import LiteSession, scale_pixels, sigmoid
+
+LANDMARKS = 33
+NAMES = (
+    "nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer",
+    "left_ear", "right_ear", "mouth_left", "mouth_right", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_pinky", "right_pinky", "left_index", "right_index",
+    "left_thumb", "right_thumb", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
+    "left_heel", "right_heel", "left_foot_index", "right_foot_index",
+)  # fmt: skip
+EDGES = (
+    (0, 2), (2, 7), (0, 5), (5, 8), (9, 10), (11, 12), (11, 13), (13, 15), (15, 17), (15, 19), (15, 21), (17, 19),
+    (12, 14), (14, 16), (16, 18), (16, 20), (16, 22), (18, 20), (11, 23), (12, 24), (23, 24), (23, 25), (25, 27),
+    (27, 29), (27, 31), (29, 31), (24, 26), (26, 28), (28, 30), (28, 32), (30, 32),
+)  # fmt: skip
+LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP = 11, 12, 23, 24
+REFINE_REACH = 4  # cells to each side: a window of 9x9
+REFINE_MINIMUM = 0.5
+
+
+@dataclass(frozen=True)
+class PoseLandmarks:
+    """One crop's pose.
+
+    ``points`` (33, 3) and ``axis`` (2, 2) are in units of the crop's side; z is relative to the hips' middle, negative
+    towards the camera. ``axis`` holds the body's centre and the end of its circle, the next frame's region.
+    ``world`` (33, 3) in metres from the hips' middle in the crop's axes (x right, y down, z away).
+    ``visibility`` and ``presence`` (33,) in 0..1; ``score`` is the probability that the crop shows a person.
+    ``mask_logits`` (256, 256) are those of the person's pixels.
+    """
+
+    points: np.ndarray
+    axis: np.ndarray
+    world: np.ndarray
+    visibility: np.ndarray
+    presence: np.ndarray
+    score: float
+    mask_logits: np.ndarray
+
+
+def refine_by_heatmap(points: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Moves points (K, 2), in units of the crop, to the centre of mass of their heat maps, logits (H, W, K).
+
+    The mass is that of the probabilities in a window of 9x9 cells about the cell a point lies in; points outside the
+    map, or whose window nowhere reaches one half, stay. A cell's index over the map's size is its coordinate.
+    """
+    height, width, count = logits.shape
+    out = points.copy()
+    column, row = np.floor(points * (width, height)).astype(int).T
+    for k in range(count):
+        if not (0 <= column[k] < width and 0 <= row[k] < height):
+            continue
+        x0, y0 = max(0, column[k] - REFINE_REACH), max(0, row[k] - REFINE_REACH)
+        window = sigmoid(logits[y0 : row[k] + REFINE_REACH + 1, x0 : column[k] + REFINE_REACH + 1, k])
+        if window.max() < REFINE_MINIMUM:
+            continue
+        mass = window.sum()
+        out[k, 0] = (window.sum(axis=0) @ np.arange(x0, x0 + window.shape[1])) / mass / width
+        out[k, 1] = (window.sum(axis=1) @ np.arange(y0, y0 + window.shape[0])) / mass / height
+    return out
+
+
+class PoseLandmarker:
+    """BlazePose GHUM (arXiv 2006.10204, 2206.11678), the full variant: one upright crop of a whole person in."""
+
+    def __init__(self, session: LiteSession) -> None:
+        self.session = session
+
+    def __call__(self, crop: np.ndarray) -> PoseLandmarks:
+        """Pose of ``crop`` (256, 256, 3) uint8 RGB."""
+        landmarks, flag, mask, heatmap, metres = (spec.name for spec in POSE_LANDMARK.outputs)
+        out = self.session(scale_pixels(crop))
+        values = out[landmarks].reshape(39, 5)
+        points = values[:, :3] / self.session.input_shape[1]
+        points[:, :2] = refine_by_heatmap(points[:, :2], out[heatmap])
+        return PoseLandmarks(
+            points=points[:LANDMARKS],
+            axis=points[LANDMARKS : LANDMARKS + 2, :2],
+            world=out[metres].reshape(39, 3)[:LANDMARKS],
+            visibility=sigmoid(values[:LANDMARKS, 3]),
+            presence=sigmoid(values[:LANDMARKS, 4]),
+            score=float(out[flag].reshape(())),
+            mask_logits=out[mask][..., 0],
+        )

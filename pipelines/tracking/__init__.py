@@ -1,0 +1,1 @@
+"""Finding and following faces, bodies and hands through pictures and videos."""
