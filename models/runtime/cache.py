@@ -106,7 +106,7 @@ class ModelCache:
         ram_budget: int = 0,
         fixed: bool = False,
     ) -> None:
-        """``device`` is asked at first need; a budget of 0 asks the machine; ``fixed`` switches moving off (ZeroGPU)."""
+        """``device`` is asked at first need; a budget of 0 asks the machine; ``fixed`` (ZeroGPU) never moves models."""
         self._ask_device = device
         self._budgets: dict[str, int] = {}
         self._device_budget = device_budget
