@@ -14,8 +14,11 @@ triangles, without fused multiply-add, in the same order everywhere.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 
 import numba
 import numpy as np
@@ -25,7 +28,7 @@ from torch import Tensor
 
 Array = NDArray[np.floating]
 
-_BANDS = 64  # rows are shared out to threads in this many bands
+_BANDS = 16  # rows are shared out to threads in this many bands; every band walks all triangles
 _PAIRS = 1 << 22  # (triangle, pixel) pairs tested at once by the torch version
 
 
@@ -87,45 +90,33 @@ def _weights(p, x, y, one):  # pragma: no cover - compiled
     return one - u - v, v, u, flat
 
 
-@numba.njit(parallel=True, cache=True)
-def _raster(triangles, strict, margin, columns, rows, triangle, bary, depth):  # pragma: no cover - compiled
-    height, width = depth.shape
-    count = triangles.shape[0]
+@numba.njit(nogil=True, cache=True)
+def _raster_rows(triangles, strict, margin, columns, rows, first, last, triangle, bary, depth):  # pragma: no cover
+    """Draws rows ``first .. last`` of all triangles, in their order."""
+    width = depth.shape[1]
     one = columns[1]  # typed, so that float32 is not widened
-    top = np.empty(count, np.int64)
-    bottom = np.empty(count, np.int64)
-    for f in numba.prange(count):
+    for f in range(triangles.shape[0]):
         p = triangles[f]
         low, high = min(p[0, 1], p[1, 1], p[2, 1]), max(p[0, 1], p[1, 1], p[2, 1])
-        good = np.isfinite(p.sum()) and high >= 0 and low <= height - 1
-        top[f] = np.int64(np.ceil(max(low, 0))) if good else 1
-        bottom[f] = np.int64(np.floor(min(high, height - 1))) if good else 0
-    bands = min(_BANDS, height)
-    for band in numba.prange(bands):
-        first, last = band * height // bands, (band + 1) * height // bands - 1
-        for f in range(count):
-            y0, y1 = max(top[f], first), min(bottom[f], last)
-            if y0 > y1:
-                continue
-            p = triangles[f]
-            left, right = min(p[0, 0], p[1, 0], p[2, 0]), max(p[0, 0], p[1, 0], p[2, 0])
-            if right < 0 or left > width - 1:
-                continue
-            x0, x1 = np.int64(np.ceil(max(left, 0))), np.int64(np.floor(min(right, width - 1)))
-            for yi in range(y0, y1 + 1):
-                for xi in range(x0, x1 + 1):
-                    w0, w1, w2, flat = _weights(p, columns[xi], rows[yi], one)
-                    if strict:
-                        inside = w2 >= 0 and w1 >= 0 and w0 > 0
-                    else:
-                        inside = not flat and w2 >= -margin and w1 >= -margin and w0 >= -margin
-                    if not inside:
-                        continue
-                    z = one / (w0 / p[0, 2] + w1 / p[1, 2] + w2 / p[2, 2])
-                    if z <= depth[yi, xi]:
-                        depth[yi, xi] = z
-                        triangle[yi, xi] = f
-                        bary[yi, xi, 0], bary[yi, xi, 1], bary[yi, xi, 2] = w0, w1, w2
+        left, right = min(p[0, 0], p[1, 0], p[2, 0]), max(p[0, 0], p[1, 0], p[2, 0])
+        if not np.isfinite(p.sum()) or high < first or low > last or right < 0 or left > width - 1:
+            continue
+        y0, y1 = np.int64(np.ceil(max(low, first))), np.int64(np.floor(min(high, last)))
+        x0, x1 = np.int64(np.ceil(max(left, 0))), np.int64(np.floor(min(right, width - 1)))
+        for yi in range(y0, y1 + 1):
+            for xi in range(x0, x1 + 1):
+                w0, w1, w2, flat = _weights(p, columns[xi], rows[yi], one)
+                if strict:
+                    inside = w2 >= 0 and w1 >= 0 and w0 > 0
+                else:
+                    inside = not flat and w2 >= -margin and w1 >= -margin and w0 >= -margin
+                if not inside:
+                    continue
+                z = one / (w0 / p[0, 2] + w1 / p[1, 2] + w2 / p[2, 2])
+                if z <= depth[yi, xi]:
+                    depth[yi, xi] = z
+                    triangle[yi, xi] = f
+                    bary[yi, xi, 0], bary[yi, xi, 1], bary[yi, xi, 2] = w0, w1, w2
 
 
 def rasterize(
@@ -144,7 +135,15 @@ def rasterize(
     margin = dtype(_margin(rule, dtype is np.float64))
     if height and width and len(triangles):
         columns, rows = np.arange(width + 1, dtype=dtype), np.arange(height, dtype=dtype)
-        _raster(triangles, rule is Rule.STRICT, margin, columns, rows, triangle, bary, depth)
+        edges = np.linspace(0, height, min(_BANDS, height) + 1).astype(int)
+
+        def draw(band: tuple[int, int]) -> None:
+            strict, (first, stop) = rule is Rule.STRICT, band
+            _raster_rows(triangles, strict, margin, columns, rows, first, stop - 1, triangle, bary, depth)
+
+        # Plain threads: numba's own may neither be entered by two callers at once nor survive a fork.
+        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+            list(pool.map(draw, pairwise(edges.tolist())))
     return Fragments(triangle, bary, depth)
 
 
