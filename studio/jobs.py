@@ -14,6 +14,7 @@ import contextlib
 import contextvars
 import errno
 import logging
+import math
 import secrets
 import threading
 import time
@@ -288,7 +289,11 @@ class JobQueue:
         finally:
             events.close()
         context.check()
-        return replace(result, outputs=ensure_poster(folder, result.outputs, self.settings.limits))
+        return replace(
+            result,
+            outputs=ensure_poster(folder, result.outputs, self.settings.limits),
+            summary={key: _plain(value) for key, value in result.summary.items()},
+        )
 
     def _end(
         self,
@@ -329,7 +334,7 @@ class JobQueue:
                 "engine": result.engine,
                 "weights": tuple(result.weights),
                 "outputs": tuple(OutputRecord(**vars(output)) for output in result.outputs),
-                "summary": {key: _plain(value) for key, value in result.summary.items()},
+                "summary": dict(result.summary),
                 "warnings": tuple(result.warnings),
                 "licences": self._licences(job.pipeline, result),
             }
@@ -394,4 +399,6 @@ def _plain(value: object) -> float | int | str | bool:
     """Numbers of numerical libraries as plain ones, so that they can be written as JSON."""
     item = getattr(value, "item", None)
     plain = item() if callable(item) else value
+    if isinstance(plain, float) and not math.isfinite(plain):
+        return str(plain)  # JSON knows no infinity
     return plain if isinstance(plain, bool | int | float | str) else str(plain)

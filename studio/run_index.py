@@ -19,6 +19,8 @@ CREATE INDEX IF NOT EXISTS runs_owner ON runs (owner, created DESC);
 CREATE TABLE IF NOT EXISTS inputs (sha256 TEXT NOT NULL, run TEXT NOT NULL, PRIMARY KEY (sha256, run));
 """
 
+_ID_PREFIX = 8  # shorter words of a search would meet random ids by chance
+
 
 @dataclass(frozen=True)
 class IndexRow:
@@ -95,7 +97,7 @@ class RunIndex:
         limit: int = 60,
         offset: int = 0,
     ) -> list[str]:
-        """run.json texts, newest first. Every word of ``text`` must occur in a run's words."""
+        """run.json texts, newest first. Every word of ``text`` must occur in a run's words, or begin its id."""
         where, values = _conditions(owner, pipeline, state, text)
         with self._lock:
             found = self._db.execute(
@@ -138,7 +140,11 @@ def _conditions(owner: str | None, pipeline: str | None, state: str | None, text
             parts.append(f"{column}=?")
             values.append(value)
     for word in text.lower().split():
-        parts.append("words LIKE ? ESCAPE '\\'")
         escaped = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        values.append(f"%{escaped}%")
+        if len(word) < _ID_PREFIX:
+            parts.append("words LIKE ? ESCAPE '\\'")
+            values.append(f"%{escaped}%")
+        else:
+            parts.append("(words LIKE ? ESCAPE '\\' OR id LIKE ? ESCAPE '\\')")
+            values += [f"%{escaped}%", f"{escaped}%"]
     return ("WHERE " + " AND ".join(parts)) if parts else "", values

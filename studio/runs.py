@@ -363,7 +363,7 @@ def _read_record(path: Path) -> RunRecord | None:
 
 
 def _row(record: RunRecord, text: str) -> IndexRow:
-    words = [record.id, record.title, record.pipeline, record.engine, *(i.name for i in record.inputs)]
+    words = [record.title, record.pipeline, record.engine, *(i.name for i in record.inputs)]
     words += [str(v) for v in record.summary.values() if isinstance(v, str)]
     return IndexRow(
         record.id,
@@ -419,9 +419,16 @@ def _links(folder: str, names: list[str]) -> list[str]:
     return [name for name in names if os.path.islink(os.path.join(folder, name))]  # noqa: PTH114, PTH118
 
 
+def safe_name(name: str) -> str:
+    """A file name without folders or surprises, at most 120 characters, its ending kept."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    kept = "".join(c if c.isalnum() or c in "._- ()" else "_" for c in last)[-120:].strip(" .")
+    return kept or "file"
+
+
 def _free_name(name: str, used: set[str]) -> str:
-    """A file name without surprises, not used before in the same folder."""
-    kept = "".join(c if c.isalnum() or c in "._- ()" else "_" for c in Path(name).name)[-120:].strip(" .") or "file"
+    """A safe file name not used before in the same folder."""
+    kept = safe_name(name)
     stem, dot, ending = kept.rpartition(".")
     stem, ending = (stem, dot + ending) if dot and stem else (kept, "")
     name, number = kept, 1

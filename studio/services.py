@@ -9,11 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.runtime.errors import NotFound
+from pydantic import ValidationError
+
+from models.runtime.errors import InputError, NotFound
 from models.runtime.settings import Settings
+from pipelines import registry
 from pipelines.base import Event, Pipeline, Result, RunContext
-from studio.jobs import JobQueue
-from studio.runs import RunStore
+from studio.forms import explain
+from studio.jobs import Job, JobQueue
+from studio.runs import Keep, RunRecord, RunStore
 
 if TYPE_CHECKING:
     from models.runtime.cache import ModelCache
@@ -49,6 +53,18 @@ class Studio:
         from models.runtime.weights import WeightsStore
 
         return WeightsStore(self.settings)
+
+    def again(self, record: RunRecord, owner: str = "") -> Job:
+        """Queues a new job with the inputs and options of a run. Raises NotFound when its inputs are gone."""
+        pipeline = registry.get(record.pipeline)
+        try:
+            options = pipeline.options.model_validate(record.options)
+        except ValidationError as error:
+            raise InputError(f"The options of this run are from another version. {explain(error)}") from error
+        inputs = self.runs.inputs(record)
+        local = any(Path(item.path).is_absolute() for item in record.inputs)
+        keep: Keep = "reference" if local else "copy"
+        return self.jobs.submit(record.pipeline, inputs, options, owner, (record.id,), record.title, keep)
 
     def start_sweeper(self) -> None:
         """Sweeps old runs now and every hour, in the background. Only a server does this, once."""
