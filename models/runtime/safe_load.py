@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +38,11 @@ def load_torch(path: Path, device: str = "cpu") -> Any:
         raise WeightsInvalid(f"{path.name} is not a readable checkpoint: {_first_line(error)}") from error
 
 
-def load_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an ``.npz``; object arrays are refused.
+def load_npz(path: Path, only: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz``; object arrays are refused.
+
+    ``only`` names the arrays to read (absent ones are left out); SMPL-X files need it, as they carry pickled tables
+    beside the numbers.
 
     Raises:
         WeightsInvalid: unreadable, truncated, or holding pickled objects.
@@ -52,7 +55,7 @@ def load_npz(path: Path) -> dict[str, np.ndarray]:
         raise WeightsInvalid(f"{path.name} is not an .npz archive")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+            return {name: archive[name] for name in archive.files if only is None or name in only}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise WeightsInvalid(f"{path.name} is not a readable .npz: {_first_line(error)}") from error
 
