@@ -107,5 +107,6 @@ class Studio:
                 entry = self.weights.get(weight_id)
             except NotFound:
                 continue
-            notes.append(entry.notice)
+            noncommercial = " (no commercial use)" if entry.commercial == "no" else ""
+            notes.append(f"{entry.title}: {entry.licence}{noncommercial}. {entry.attribution}".strip())
         return tuple(dict.fromkeys(notes))

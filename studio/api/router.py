@@ -72,18 +72,14 @@ def product_version() -> str:
 def _add_health(router: APIRouter, studio: Studio, caller: Callable[..., Caller]) -> None:
     @router.get("/health", tags=["studio"], summary="Is the studio up, and how busy is it?")
     def health(request: Request) -> dict[str, Any]:
-        """Open to all, so that watchdogs can ask; strangers learn only that the studio is up."""
-        answer: dict[str, Any] = {"status": "ok", "version": product_version()}
+        """Open to all, so that watchdogs can ask; strangers learn only that it is up and how busy it is."""
+        jobs = studio.jobs.active()
+        answer: dict[str, Any] = {"status": "ok", "version": product_version(), "active_jobs": len(jobs)}
         try:
             caller(request)
         except Unauthorized:
             return answer
-        jobs = studio.jobs.active()
-        running = sum(job.snapshot().state == "running" for job in jobs)
-        return answer | {
-            "pipelines": list(registry.available(studio.settings.tabs)),
-            "jobs": {"running": running, "waiting": len(jobs) - running},
-        }
+        return answer | {"pipelines": list(registry.available(studio.settings.tabs))}
 
 
 def _add_pipeline(router: APIRouter, studio: Studio, caller: Callable[..., Caller], pipeline: Pipeline) -> None:
@@ -208,12 +204,8 @@ def _served(path: Path) -> FileResponse:
 
 def _add_weights(router: APIRouter, studio: Studio, caller: Callable[..., Caller]) -> None:
     @router.get("/v1/weights", tags=["studio"], summary="Model weights: installed, licence, source")
-    def list_weights(who: Annotated[Caller, Depends(caller)]) -> list[dict[str, Any]]:
-        return [_weight_view(studio, entry) for entry in studio.weights.entries()]
-
-
-def _weight_view(studio: Studio, entry: Any) -> dict[str, Any]:
-    return {"id": entry.id, "installed": studio.weights.installed(entry.id), "licence": entry.licence}
+    def list_weights(who: Annotated[Caller, Depends(caller)]) -> list[views.WeightView]:
+        return [views.weight_view(entry, studio.weights.status(entry.id)) for entry in studio.weights.entries()]
 
 
 def _add_openapi(router: APIRouter) -> None:

@@ -7,6 +7,8 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
+from models.runtime.weights import Status
+from models.runtime.weights_entry import WeightEntry
 from pipelines.base import Pipeline
 from studio import forms
 from studio.jobs import JobSnapshot
@@ -66,6 +68,26 @@ class RunList(BaseModel):
     total: int
 
 
+class WeightView(BaseModel):
+    """One checkpoint or model file: what it is, whether it is here, under which terms."""
+
+    id: str
+    title: str
+    pipelines: list[str]
+    engine: str
+    state: str
+    bytes: int
+    licence: str
+    licence_url: str
+    commercial: str
+    attribution: str
+    unlocks: str
+    page: str
+    automatic: bool
+    registration: bool
+    note: str
+
+
 class ErrorView(BaseModel):
     """Why a request was refused."""
 
@@ -89,6 +111,13 @@ def job_view(snapshot: JobSnapshot) -> JobView:
         run_url=f"/v1/runs/{snapshot.id}",
         zip_url=f"/v1/runs/{snapshot.id}.zip" if files else None,
     )
+
+
+def weight_view(entry: WeightEntry, status: Status) -> WeightView:
+    """Where a file lies on the server is left out; what to do about a missing one is said in ``note``."""
+    told = {name: getattr(entry, name) for name in WeightView.model_fields if hasattr(entry, name)}
+    note = "" if status.state == "installed" else status.note
+    return WeightView.model_validate(told | {"pipelines": list(entry.pipelines), "state": status.state, "note": note})
 
 
 def run_view(record: RunRecord) -> RunView:

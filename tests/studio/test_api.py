@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from models.runtime.settings import Limits, Settings
+from models.runtime.weights import WeightsStore
 from studio.services import Studio
 from tests.studio.conftest import make_studio
 
@@ -83,7 +84,7 @@ def test_health_docs_and_openapi_beside_the_page(server: tuple[Studio, httpx.Cli
     _, client = server
     assert "text/html" in client.get("/").headers["content-type"]
     health = client.get("/health").json()
-    assert health["status"] == "ok" and health["pipelines"] == ["fake"] and health["jobs"]["running"] == 0
+    assert health["status"] == "ok" and health["pipelines"] == ["fake"] and health["active_jobs"] == 0
     docs = client.get("/docs")
     assert docs.status_code == 200 and "swagger" in docs.text.lower()
     schema = client.get("/openapi.json").json()
@@ -157,6 +158,15 @@ def test_refusals_are_json(server: tuple[Studio, httpx.Client], photo: Path) -> 
     assert "reference" in finished(client, job)["error"]
     assert studio.runs.count() == 1  # the failure's record, nothing of the refused ones
     assert list((studio.settings.workspace_dir / "uploads").iterdir()) == []
+
+
+def test_weights_tell_their_terms_but_no_places(server: tuple[Studio, httpx.Client]) -> None:
+    studio, client = server
+    studio.__dict__["weights"] = WeightsStore(studio.settings)
+    listed = client.get("/v1/weights").json()
+    assert len(listed) >= 10
+    assert all(w["licence"] and w["page"].startswith("http") and w["state"] == "missing" and w["note"] for w in listed)
+    assert str(studio.settings.weights_dir) not in json.dumps(listed)
 
 
 def test_an_unexpected_error_is_json_too(server: tuple[Studio, httpx.Client], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +250,7 @@ def test_login_token_and_session(settings: Settings, photo: Path) -> None:
         error_of(client.get("/v1/runs", headers={"authorization": "Bearer wrong"}), 401)
         error_of(client.get("/v1/runs", auth=("ann", "wrong")), 401)
         error_of(client.get("/v1/runs", headers={"authorization": "Basic ???"}), 401)
-        assert client.get("/health").json().keys() == {"status", "version"}
+        assert client.get("/health").json().keys() == {"status", "version", "active_jobs"}
         bearer = {"authorization": "Bearer t0ken"}
         assert client.get("/v1/runs", headers=bearer).status_code == 200
         job = send(client, photo, headers=bearer).json()
