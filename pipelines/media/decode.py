@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -26,7 +26,12 @@ HIGHEST_RATE = 240
 _AVCOL_SPC_UNSPECIFIED = 2
 _DECODER_THREADS = 4
 _DEFAULT_RATE = Fraction(25)
-_SEEK_BACK_SECONDS = (0.0, 4.0)  # how far before the wanted time to land; then from the very beginning
+_COMMON_RATES = tuple(Fraction(n) for n in (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 100, 120, 240)) + tuple(
+    Fraction(n * 1000, 1001) for n in (24, 30, 60, 120, 240)
+)
+_RATE_ROUNDING = 2e-4  # clocks too coarse for 30000/1001 still mean it
+_SEEK_BACK_SECONDS = (0.0, 4.0)  # land that far before the wanted time, else at the beginning
+_SEEKABLE = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})  # those with an index
 _TIME_EPS = 1e-4
 
 
@@ -86,24 +91,59 @@ class Scan:
         middle = float(np.median(steps))
         rounding = 2.5e-3 / float(base)
         variable = bool((np.abs(steps - middle) > 0.2 * middle + rounding).mean() > 0.01)
-        if abs(float(measured / declared) - 1.0) < 0.01:
-            return declared, variable
-        return measured.limit_denominator(1001), variable
+        rate = declared if abs(float(measured / declared) - 1.0) < 0.01 else measured.limit_denominator(1001)
+        common = min(_COMMON_RATES, key=lambda known: abs(known - rate))
+        return (common if abs(float(rate / common) - 1.0) < _RATE_ROUNDING else rate), variable
 
 
-@dataclass
 class Source:
-    """An open video. Times are seconds from where the file's earliest stream starts."""
+    """An open video. Times are seconds from where the file's earliest stream starts.
 
-    path: Path
-    limits: Limits
-    container: InputContainer
-    stream: VideoStream
-    base: Fraction
-    origin: float
-    clock: DecodeClock
-    skipped: int = 0
-    complete: bool = True
+    ``skipped`` counts damaged packets and frames left out, ``complete`` turns False when the file breaks off.
+    """
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self.path, self.limits = Path(path), limits
+        self.skipped = 0
+        self.complete = True
+        self._stack = ExitStack()
+        self._open()
+        seconds = self.container.duration / av.time_base if self.container.duration else 0.0
+        self.clock = DecodeClock(self.path.name, limits, seconds)
+        if seconds > limits.video_seconds + 1.0:
+            self.close()
+            raise too_long(self.path, limits)
+
+    def _open(self) -> None:
+        container = self._stack.enter_context(open_media(self.path, self.limits, VIDEO_FORMATS, VIDEO_ADVICE))
+        try:
+            self.container, self.stream = container, self._video_stream(container)
+        except BaseException:
+            self.close()
+            raise
+        self.base = Fraction(self.stream.time_base)
+        self.origin = container.start_time / av.time_base if container.start_time is not None else 0.0
+
+    def _video_stream(self, container: InputContainer) -> VideoStream:
+        """The first stream of moving pictures; cover pictures do not count."""
+        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams:
+            raise InputError(f"{self.path.name} has no video in it; {VIDEO_ADVICE}")
+        stream = streams[0]
+        if stream.codec_context is None:
+            raise InputError(f"{self.path.name} uses a codec that cannot be decoded; convert it to H.264 MP4")
+        check_side(self.path, stream.codec_context.width, stream.codec_context.height, self.limits)
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = _DECODER_THREADS
+        return stream
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def _restart(self) -> None:
+        self._stack.close()
+        self.skipped, self.complete = 0, True
+        self._open()
 
     def seconds(self, stamp: int) -> float:
         return float(stamp * self.base) - self.origin
@@ -147,7 +187,8 @@ class Source:
                     raise too_long(self.path, self.limits)
         except FFmpegError:
             scan.complete = False
-        scan.complete = scan.complete and len(scan.pts) >= self.stream.frames
+        if self.container.format.name.startswith("mov"):  # the others only guess how many there are
+            scan.complete = scan.complete and len(scan.pts) >= self.stream.frames
         scan.pts.sort()
         return scan
 
@@ -166,22 +207,23 @@ class Source:
             yield before
 
     def _from(self, start: float | None) -> Iterator[tuple[float, VideoFrame]]:
-        landings = [start - back for back in _SEEK_BACK_SECONDS if start - back > 0] if start else []
-        for landing in landings:
+        if start is None or start <= 0 or self.container.format.name not in _SEEKABLE:
+            yield from self._timed()
+            return
+        for back in _SEEK_BACK_SECONDS:
             try:
-                self.container.seek(round((landing + self.origin) / self.base), stream=self.stream)
+                self.container.seek(round((max(0.0, start - back) + self.origin) / self.base), stream=self.stream)
             except FFmpegError:
                 break
             timed = self._timed()
             first = next(timed, None)
             if first is not None and first[0] <= start + _TIME_EPS:
+                self.skipped = 0  # what could not be decoded on the way to the key frame was not asked for
                 yield first
                 yield from timed
                 return
             timed.close()
-        if landings:
-            self.skipped = 0
-            self.container.seek(round(self.origin * av.time_base))
+        self._restart()
         yield from self._timed()
 
     def _timed(self) -> Iterator[tuple[float, VideoFrame]]:
@@ -243,31 +285,9 @@ def too_long(path: Path, limits: Limits) -> LimitExceeded:
 
 @contextmanager
 def open_video(path: Path, limits: Limits) -> Iterator[Source]:
-    """The first real video stream of a file (cover pictures do not count), checked against the limits.
-
-    Raises:
-        InputError, LimitExceeded: as ``VideoReader``.
-    """
-    path = Path(path)
-    with open_media(path, limits, VIDEO_FORMATS, VIDEO_ADVICE) as container:
-        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not streams:
-            raise InputError(f"{path.name} has no video in it; {VIDEO_ADVICE}")
-        stream = streams[0]
-        if stream.codec_context is None:
-            raise InputError(f"{path.name} uses a video codec that cannot be decoded; convert it to H.264 MP4")
-        check_side(path, stream.codec_context.width, stream.codec_context.height, limits)
-        seconds = container.duration / av.time_base if container.duration else 0.0
-        if seconds > limits.video_seconds + 1.0:
-            raise too_long(path, limits)
-        stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = _DECODER_THREADS
-        yield Source(
-            path=path,
-            limits=limits,
-            container=container,
-            stream=stream,
-            base=Fraction(stream.time_base),
-            origin=container.start_time / av.time_base if container.start_time is not None else 0.0,
-            clock=DecodeClock(path.name, limits, seconds),
-        )
+    """The pictures of a file, checked against the limits. Raises InputError, LimitExceeded as ``VideoReader``."""
+    source = Source(path, limits)
+    try:
+        yield source
+    finally:
+        source.close()
