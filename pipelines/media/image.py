@@ -19,7 +19,7 @@ from models.runtime.settings import Limits
 from pipelines.media.atomic import replacing
 from pipelines.media.sniff import describe, sniff
 
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 _ADVICE = "use a JPEG, PNG, WEBP, BMP, TIFF or GIF image"
 _BROKEN = (
     OSError,
