@@ -1,0 +1,118 @@
+"""Options of the Scene pipeline: what a person may choose, with bounds and one line of explanation each."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipelines.base import Options
+
+
+class FilterOptions(Options):
+    """What of a finished prediction goes into the point cloud; can be changed without computing depth again."""
+
+    confidence_percentile: float = Field(
+        10.0, ge=0, le=95, title="Confidence cut", description="Drop this percentage of the least certain points"
+    )
+    point_budget: int = Field(
+        1_000_000, ge=1_000, le=10_000_000, title="Points", description="Largest number of points in the cloud"
+    )
+    voxel: float = Field(
+        1.0,
+        ge=0,
+        le=16,
+        title="Thinning",
+        description="Size of the cells that hold one point each, in pixels of the depth map; 0 keeps every point",
+    )
+    include_filled: bool = Field(
+        False, title="Filled holes", description="Also use depth that was filled in rather than measured"
+    )
+    show_cameras: bool = Field(True, title="Cameras", description="Draw the cameras as wire frames in the viewer file")
+    camera_size: float = Field(
+        1.0, ge=0.1, le=10, title="Camera size", description="Size of the camera frames relative to the automatic one"
+    )
+    background: Literal["keep", "drop_black", "drop_white", "drop_both"] = Field(
+        "keep", title="Background colour", description="Leave out points that are nearly black or nearly white"
+    )
+
+
+class VideoOptions(Options):
+    """Which frames of a video are used."""
+
+    fps: float = Field(
+        0.0, ge=0, le=60, title="Frames per second", description="Frames taken a second; 0 picks sharp frames by motion"
+    )
+    max_frames: int = Field(60, ge=3, le=200, title="Most frames", description="At most this many frames are used")
+    start: float = Field(0.0, ge=0, le=36_000, title="Start", description="Second at which the used part begins")
+    end: float = Field(
+        0.0, ge=0, le=36_000, title="End", description="Second at which it ends; 0 is the end of the video"
+    )
+
+
+class StereoOptions(Options):
+    """A rectified pair: left and right photo with matching rows. Calibration values count in pixels of the photos."""
+
+    rectified: bool = Field(
+        False, title="Rectified stereo pair", description="The two photos are left and right view with matching rows"
+    )
+    focal_px: float = Field(0.0, ge=0, le=1e6, title="Focal length", description="In pixels; 0 is unknown")
+    baseline_m: float = Field(
+        0.0, ge=0, le=1e4, title="Baseline", description="Distance of the cameras in metres; 0 is unknown"
+    )
+    doffs: float = Field(
+        0.0, ge=-1e5, le=1e5, title="Disparity offset", description="Principal point right minus left, in pixels"
+    )
+    max_disparity: float = Field(
+        0.0, ge=0, le=4096, title="Largest disparity", description="In pixels; 0 estimates it from matches"
+    )
+
+
+class SfmOptions(Options):
+    """Structure from motion and plane-sweep stereo."""
+
+    photo_side: int = Field(
+        1600, ge=320, le=4096, title="Photo size", description="Longest side in pixels at which photos are matched"
+    )
+    depth_side: int = Field(
+        640, ge=128, le=2048, title="Depth size", description="Longest side in pixels of the depth maps"
+    )
+    max_features: int = Field(
+        6000, ge=500, le=20_000, title="Features", description="Most features per photo used to find the cameras"
+    )
+    pairing: Literal["auto", "exhaustive", "sequential", "similar"] = Field(
+        "auto", title="Pairs", description="Which photos are matched: all, neighbours in time, or those that look alike"
+    )
+    cameras: Literal["auto", "shared", "per_photo"] = Field(
+        "auto",
+        title="Intrinsics",
+        description="One camera for all photos, one for each, or by photo size and EXIF data",
+    )
+    mapper: Literal["incremental", "global"] = Field(
+        "incremental", title="Mapper", description="How cameras are solved; global is faster for hundreds of photos"
+    )
+    focal_px: float = Field(
+        0.0, ge=0, le=1e6, title="Focal length", description="Known focal length in pixels of the photos; 0 is unknown"
+    )
+    source_views: int = Field(
+        4, ge=1, le=8, title="Source views", description="How many other views each depth map is computed from"
+    )
+    planes: int = Field(
+        0, ge=0, le=512, title="Depth steps", description="Number of depths tried for each pixel; 0 chooses it"
+    )
+    fill_holes: bool = Field(
+        True, title="Fill holes", description="Close gaps inside surfaces; such pixels are marked and weigh little"
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Makes the random choices repeatable")
+
+
+class SceneOptions(Options):
+    """Everything one can choose for a scene."""
+
+    engine: Literal["auto", "sfm"] = Field(
+        "auto", title="Engine", description="How depth and cameras are computed; auto takes the best one installed"
+    )
+    filter: FilterOptions = Field(FilterOptions(), title="Point cloud", description="What goes into the point cloud")
+    video: VideoOptions = Field(VideoOptions(), title="Video", description="Which frames of a video are used")
+    stereo: StereoOptions = Field(StereoOptions(), title="Stereo pair", description="A rectified pair of photos")
+    sfm: SfmOptions = Field(SfmOptions(), title="Engine sfm", description="Structure from motion with dense stereo")
