@@ -40,7 +40,7 @@ def probe_audio(path: Path, limits: Limits) -> AudioInfo:
         stream = _audio_stream(container, Path(path))
         _check_seconds(Path(path), _declared_seconds(container), limits)
         context = stream.codec_context
-        return AudioInfo(context.rate, context.channels, _declared_seconds(container), context.name)
+        return AudioInfo(context.rate, context.channels, _declared_seconds(container), context.codec.canonical_name)
 
 
 def _audio_stream(container: InputContainer, path: Path) -> av.AudioStream:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from models.runtime.errors import InputError, LimitExceeded
 from models.runtime.settings import Limits
@@ -20,6 +20,9 @@ from pipelines.media.atomic import replacing
 from pipelines.media.sniff import describe, sniff
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+# Whoever decodes through Pillow in this process gets an error instead of a warning for absurdly large pictures.
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
 _ADVICE = "use a JPEG, PNG, WEBP, BMP, TIFF or GIF image"
 _BROKEN = (
     OSError,
@@ -35,6 +38,15 @@ _BROKEN = (
     struct.error,
     zlib.error,
 )
+_TURNS = {  # EXIF orientation -> what makes the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _DIAGONAL_35MM = math.hypot(36.0, 24.0)
 _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 1e-3}  # EXIF FocalPlaneResolutionUnit
 _LARGEST_FILM_EQUIVALENT_MM = 3000.0
@@ -53,9 +65,7 @@ def _opened(path: Path, limits: Limits) -> Iterator[Image.Image]:
     if found.kind != "image":
         raise InputError(f"{path.name} is {describe(found)}, not an image; {_ADVICE}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=FORMATS)
+        image = Image.open(path, formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(path, limits) from error
     except UnidentifiedImageError as error:
@@ -110,8 +120,8 @@ def _to_8bit(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Colours through the embedded profile where there is one that is not sRGB already; RGB, CMYK and Lab only."""
-    if not profile or image.mode not in ("RGB", "RGBA", "CMYK", "LAB"):
+    """Colours through the embedded profile where there is one that is not sRGB already."""
+    if not profile or image.mode not in ("RGB", "RGBA", "CMYK"):
         return image
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -136,8 +146,7 @@ def _load(path: Path, limits: Limits) -> Image.Image:
             image = _to_srgb(_to_8bit(image), profile)
             image = image.convert("RGBA" if alpha else "RGB")
             if turn != 1:
-                image.getexif()[ExifTags.Base.Orientation] = turn
-                image = ImageOps.exif_transpose(image)
+                image = image.transpose(_TURNS[turn])
         except MemoryError as error:
             raise LimitExceeded(f"{path.name} needs more memory than there is; make it smaller first") from error
         except (Image.DecompressionBombError, *_BROKEN) as error:

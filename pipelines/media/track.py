@@ -39,7 +39,7 @@ class AudioTrack:
             source = self._stack.enter_context(open_media(self._path, limits, AUDIO_FORMATS, AUDIO_ADVICE))
             stream = source.streams.audio[0]
             self._ends = source.duration / av.time_base - start if source.duration else np.inf
-            self.copied = stream.codec_context.name in MP4_CODECS
+            self.copied = stream.codec_context.codec.canonical_name in MP4_CODECS
             if self.copied:
                 self._stream = output.add_stream_from_template(stream)
                 self._items = self._packets(source, stream)

@@ -66,7 +66,7 @@ def probe(path: Path, limits: Limits) -> VideoInfo:
     with open_video(path, limits) as source:
         scan = source.scan()
         fps, variable = scan.rate(source.rate, source.base)
-        has_audio, codec = bool(source.container.streams.audio), source.stream.codec_context.name
+        has_audio, codec = bool(source.container.streams.audio), source.stream.codec_context.codec.canonical_name
     with open_video(path, limits) as source:
         first = next(source.frames(), None)
         if first is None or not scan.pts:
