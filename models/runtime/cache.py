@@ -33,7 +33,8 @@ class ModelSpec:
     """How to make one model ready.
 
     ``load(device)`` returns the model on that device; ``bytes`` is its size, 0 meaning "measure it after loading".
-    ``device`` overrides the cache's device: ``"cpu"`` for what always runs there (litert and onnxruntime sessions).
+    ``device`` overrides the cache's device: ``"cpu"`` for sessions that always run there (litert, onnxruntime). Those
+    guard themselves, so they are shared between threads and need no execution lock.
     """
 
     key: str
@@ -139,8 +140,10 @@ class ModelCache:
             OutOfMemory: it does not fit the budget even with everything evictable evicted, or loading ran out.
         """
         device = self._device_of(spec)
-        generation, lock = self._generation, self._execution(device)
-        lock.acquire()
+        generation = self._generation
+        lock = None if spec.device else self._execution(device)
+        if lock:
+            lock.acquire()
         try:
             slot, token = self._pin(spec, device, working_bytes)
             try:
@@ -148,7 +151,7 @@ class ModelCache:
             finally:
                 self._unpin(slot, token, generation)
         finally:
-            if self._generation == generation:  # after a fork the child has new locks, all free
+            if lock and self._generation == generation:  # after a fork the child has new locks, all free
                 lock.release()
 
     def run_chunked(self, spec: ModelSpec, run: Callable[[Any, int], T], chunk: int, working_bytes: int = 0) -> T:
@@ -219,22 +222,23 @@ class ModelCache:
                 slot = self._slots.get(spec.key)
                 if slot is not None:
                     slot.pins += 1
+            settled = slot is not None and slot.place == "device"
             if slot is None:
                 slot = self._load(spec, device, working_bytes)
-            try:
-                with self._state:
-                    incoming = slot.bytes if slot.place == "ram" else 0
-                    self._make_room(device, incoming + working_bytes, spec.key)
+            with self._state:
+                try:
+                    self._make_room(device, (0 if slot.place == "device" else slot.bytes) + working_bytes, spec.key)
                     if slot.place == "ram":
                         slot.model = slot.model.to(device)
                         slot.place = "device"
-                    self._working[token] = (str(device), working_bytes)
-                    slot.order = token
-                    slot.used = time.monotonic()
-            except BaseException:
-                with self._state:
+                except BaseException:
                     slot.pins -= 1
-                raise
+                    if not settled and not slot.pins:  # too large, or half moved
+                        self._slots.pop(slot.key, None)
+                    raise
+                self._working[token] = (str(device), working_bytes)
+                slot.order = token
+                slot.used = time.monotonic()
         return slot, token
 
     def _load(self, spec: ModelSpec, device: torch.device, working_bytes: int) -> _Slot:

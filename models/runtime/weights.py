@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from models.runtime.errors import Forbidden, InputError, NotFound, StudioError, WeightsInvalid, WeightsMissing
+from models.runtime.errors import Forbidden, InputError, NotFound, WeightsInvalid, WeightsMissing
 from models.runtime.settings import GIB, Settings
 from models.runtime.weights_check import check_entry, check_member
-from models.runtime.weights_entry import REGISTRY, HubSource, UrlSource, WeightEntry, WheelSource, read_registry
+from models.runtime.weights_entry import REGISTRY, HubSource, Member, UrlSource, WeightEntry, WheelSource, read_registry
 from models.runtime.weights_fetch import (
     FetchFailed,
     FetchProgress,
@@ -102,7 +102,7 @@ class WeightsStore:
     def status(self, id: str) -> Status:
         """The quick look: existence and sizes."""
         entry = self.get(id)
-        target = self.location(id)
+        id, target = entry.id, self.location(id)
         if target.exists():
             missing = _shortcomings(entry, target)
             size = _size(target)
@@ -112,7 +112,7 @@ class WeightsStore:
         cached = self._in_hub_cache(entry)
         if cached is not None:
             return Status(id, "installed", "hub", cached, _size(cached))
-        return Status(entry.id, "missing", note=self.how_to_get(entry))
+        return Status(id, "missing", note=self.how_to_get(entry))
 
     def verify(self, id: str) -> Status:
         """The thorough look: hashes, formats, names and shapes of tensors."""
@@ -215,9 +215,14 @@ class WeightsStore:
             if isinstance(source, HubSource):
                 from huggingface_hub import try_to_load_from_cache
 
-                found = try_to_load_from_cache(source.repo, source.file, revision=source.revision)
-                if isinstance(found, str) and not _shortcomings(entry, Path(found)):
-                    return Path(found)
+                names = [member.file for member in entry.members] or [source.file]
+                found = [try_to_load_from_cache(source.repo, name, revision=source.revision) for name in names]
+                if all(isinstance(path, str) for path in found):
+                    path = Path(str(found[0]))
+                    for _ in Path(names[0]).parts if entry.kind == "folder" else ():
+                        path = path.parent
+                    if not _shortcomings(entry, path):
+                        return path
         return None
 
     def _may_fetch(self, missing: Iterable[WeightEntry]) -> None:
@@ -253,7 +258,7 @@ class WeightsStore:
                             extract(archive, source.member, part)
                             self._accept(entry, part)
                             report(FetchProgress(entry.id, entry.bytes, entry.bytes, "installed"))
-                except FetchFailed as error:
+                except (FetchFailed, WeightsInvalid) as error:
                     others = all(len(entry.sources) > 1 for entry, _ in wanted)
                     if not others:
                         raise WeightsMissing(f"{wanted[0][0].title} could not be fetched: {error.message}") from error
@@ -261,62 +266,53 @@ class WeightsStore:
 
     def _fetch_one(self, entry: WeightEntry, report: Report) -> None:
         """Tries the sources in order; the caller holds the entry's lock."""
-        if entry.kind == "folder":
-            self._fetch_members(entry, report)
-            return
         reasons = []
         for source in entry.sources:
+            if not isinstance(source, HubSource | UrlSource):
+                continue
             try:
-                if isinstance(source, UrlSource):
+                check_space(self.folder, entry.bytes)
+                if entry.kind == "folder":
+                    part = self._fetch_members(entry, source, report)
+                elif isinstance(source, UrlSource):
                     part = self._part(entry)
                     from_url(source, part, entry.id, report, entry.size)
-                elif isinstance(source, HubSource):
-                    check_space(self.folder, entry.bytes)
-                    part = from_hub(source, self._staging(entry.id), self.settings.hf_endpoint, entry.id, report)
                 else:
-                    continue
+                    part = from_hub(source, self._staging(entry.id), self.settings.hf_endpoint, entry.id, report)
                 self._accept(entry, part)
-                shutil.rmtree(self._staging(entry.id), ignore_errors=True)
                 report(FetchProgress(entry.id, entry.bytes, entry.bytes, "installed"))
                 return
-            except FetchFailed as error:
+            except (FetchFailed, WeightsInvalid) as error:
                 reasons.append(error.message)
         raise WeightsMissing(
             f"{entry.title} could not be fetched ({sources_in_words(reasons)}). Try again later, or get it at "
             f"{entry.page} and run `python -m studio weights add {entry.id} FILE`"
         )
 
-    def _fetch_members(self, entry: WeightEntry, report: Report) -> None:
-        target = self.location(entry.id)
-        done = 0
+    def _fetch_members(self, entry: WeightEntry, source: HubSource | UrlSource, report: Report) -> Path:
+        """All files of a folder, side by side where they are checked together; those already there are kept."""
+        folder = self._part(entry)
         for member in entry.members:
-            if not _member_ok(target / member.file, member.size):
-                part = self._staging(entry.id) / Path(member.file).name
-                part.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    from_url(UrlSource(kind="url", url=member.url), part, entry.id, _silent, member.size)
-                except FetchFailed as error:
-                    raise WeightsMissing(
-                        f"{member.file} of {entry.title} could not be fetched: {error.message}; see {entry.page}"
-                    ) from error
-                try:
-                    check_member(member, part)
-                except WeightsInvalid:
-                    part.unlink(missing_ok=True)
-                    raise
-                put(part, target / member.file)
-            done += (target / member.file).stat().st_size
-            report(FetchProgress(entry.id, done, entry.bytes, member.file))
-        shutil.rmtree(self._staging(entry.id), ignore_errors=True)
+            part = folder / member.file
+            part.parent.mkdir(parents=True, exist_ok=True)
+            if member.sha256 and _passes(member, part):
+                continue
+            if isinstance(source, HubSource):
+                whole = source.model_copy(update={"file": member.file})
+                from_hub(whole, folder, self.settings.hf_endpoint, entry.id, report)
+            else:
+                from_url(UrlSource(kind="url", url=member.url), part, entry.id, report, member.size)
+        return folder
 
     def _accept(self, entry: WeightEntry, part: Path) -> None:
         """Checks what arrived and moves it into place, or deletes it."""
         try:
             check_entry(entry, part)
-        except StudioError:
-            part.unlink(missing_ok=True)
+            self._install(entry, part)
+        except WeightsInvalid:
+            shutil.rmtree(self._staging(entry.id), ignore_errors=True)
             raise
-        put(part, self.location(entry.id))
+        shutil.rmtree(self._staging(entry.id), ignore_errors=True)
 
     def _install(self, entry: WeightEntry, copy: Path) -> None:
         target = self.location(entry.id)
@@ -351,6 +347,14 @@ def _shortcomings(entry: WeightEntry, path: Path) -> str:
 
 def _member_ok(path: Path, size: int) -> bool:
     return path.is_file() and (path.stat().st_size == size if size else path.stat().st_size > 0)
+
+
+def _passes(member: Member, path: Path) -> bool:
+    try:
+        check_member(member, path)
+    except WeightsInvalid:
+        return False
+    return True
 
 
 def _size(path: Path) -> int:

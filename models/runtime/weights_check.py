@@ -55,12 +55,13 @@ def check_entry(entry: WeightEntry, path: Path, published: bool = True) -> None:
     Raises:
         WeightsInvalid: saying what does not fit.
     """
+    described = bool(entry.validator or entry.layout or entry.arrays)
+    by_hash = published or not described
     if entry.kind == "folder":
         for member in entry.members:
-            check_member(member, path / member.file)
-        return
-    described = bool(entry.validator or entry.layout or entry.arrays)
-    check_bytes(path, entry.size, entry.sha256 if published or not described else "", entry.title)
+            check_member(member, path / member.file, by_hash)
+    else:
+        check_bytes(path, entry.size, entry.sha256 if by_hash else "", entry.title)
     if entry.validator:
         module, _, function = entry.validator.partition(":")
         getattr(import_module(module), function)(path)
@@ -68,21 +69,26 @@ def check_entry(entry: WeightEntry, path: Path, published: bool = True) -> None:
         check_layout(entry.layout, tensor_shapes(path), entry.title)
     elif entry.arrays:
         check_arrays(entry.arrays, npz_shapes(path), entry.title)
-    elif len(entry.sha256) < 64:
+    elif entry.kind == "file" and len(entry.sha256) < 64:
         check_format(path, entry.file)
 
 
-def check_member(member: Member, path: Path) -> None:
-    """As ``check_bytes`` for one file of a folder."""
+def check_member(member: Member, path: Path, by_hash: bool = True) -> None:
+    """As ``check_bytes`` for one file of a folder; ``by_hash`` as long as only the published file will do."""
     if not path.is_file():
         raise WeightsInvalid(f"{member.file} is missing")
-    check_bytes(path, member.size, member.sha256, member.file)
+    check_bytes(path, member.size, member.sha256 if by_hash else "", member.file)
+    if member.contains:
+        if path.stat().st_size > BLOCK or member.contains not in path.read_text(encoding="utf-8", errors="replace"):
+            raise WeightsInvalid(
+                f"{member.file} does not say {member.contains.strip(chr(34))}: it belongs to another model"
+            )
+    elif not member.sha256:
+        check_format(path, member.file)
 
 
 def check_format(path: Path, name: str) -> None:
     """That a file of a known kind is one, as far as its format can tell: enough to refuse a saved web page."""
-    if path.is_dir():
-        return
     with path.open("rb") as file:
         head = file.read(16)
     if head.lstrip()[:1] == b"<":

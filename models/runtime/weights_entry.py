@@ -18,11 +18,11 @@ class _Frozen(BaseModel):
 
 
 class HubSource(_Frozen):
-    """A file in a Hugging Face repository."""
+    """A file in a Hugging Face repository; a folder entry takes its members from there and leaves ``file`` empty."""
 
     kind: Literal["hub"]
     repo: str
-    file: str
+    file: str = ""
     revision: str = "main"
 
     @property
@@ -85,10 +85,11 @@ class TensorLayout(_Frozen):
 
 
 class Member(_Frozen):
-    """One file of a folder entry."""
+    """One file of a folder entry. ``contains`` is a text that must occur in a small file, such as a model's name."""
 
     file: str
     url: str = ""
+    contains: str = ""
     size: int = 0
     sha256: str = ""
 
@@ -135,6 +136,9 @@ class WeightEntry(_Frozen):
                 raise ValueError(f"{self.id}: {name} leaves the weights folder")
         if (self.kind == "folder") != bool(self.members):
             raise ValueError(f"{self.id}: a folder, and only a folder, lists its members")
+        direct = any(isinstance(s, UrlSource) for s in self.sources)
+        if direct and not all(m.url for m in self.members):
+            raise ValueError(f"{self.id}: a member of a folder fetched by URL has none")
         return self
 
     @property
