@@ -1,1 +1,1 @@
-"""The BlazeFace, BlazePose and BlazePalm families: detectors and landmark networks in LiteRT files, numpy in and out."""
+"""Face, body and hand networks of the Blaze families as LiteRT files: detectors and landmarks, numpy in and out."""

@@ -70,7 +70,7 @@ FACE_SHORT_RANGE = DetectorConfig(
     scores="classificators",
 )
 FACE_FULL_RANGE = DetectorConfig(
-    weights="mediapipe-face-detection-full-range",
+    weights="mediapipe-face-detection-full-range-sparse",
     input_size=192,
     strides=(4,),
     anchors_per_entry=1,
@@ -91,7 +91,7 @@ POSE_DETECTION = DetectorConfig(
     scores="Identity_1",
 )
 PALM_DETECTION = DetectorConfig(
-    weights="mediapipe-palm-detection",
+    weights="mediapipe-palm-detection-full",
     input_size=192,
     strides=(8, 16, 16, 16),
     anchors_per_entry=2,

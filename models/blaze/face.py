@@ -21,7 +21,9 @@ LEFT_IRIS = slice(473, 478)
 
 @dataclass(frozen=True)
 class FaceLandmarks:
-    """``points`` (468, 3) in units of the crop's side, z in the scale of x growing away from the camera; presence 0..1."""
+    """``points`` (468, 3) in units of the crop's side, z in the scale of x and growing away from the
+    camera; ``presence`` in 0..1.
+    """
 
     points: np.ndarray
     presence: float

@@ -11,7 +11,7 @@ from models.blaze.runtime import LiteSession, scale_pixels
 
 LANDMARKS = 21
 WRIST, INDEX_KNUCKLE, MIDDLE_KNUCKLE, RING_KNUCKLE, PINKY_KNUCKLE = 0, 5, 9, 13, 17
-EDGES = tuple((0 if k % 4 == 1 else k - 1, k) for k in range(1, 21)) + ((5, 9), (9, 13), (13, 17))
+EDGES = (*((0 if k % 4 == 1 else k - 1, k) for k in range(1, 21)), (5, 9), (9, 13), (13, 17))
 DEPTH_SCALE = 0.4  # the network's z is this much of the crop's x
 
 
@@ -19,9 +19,9 @@ DEPTH_SCALE = 0.4  # the network's z is this much of the crop's x
 class HandLandmarks:
     """One crop's hand.
 
-    ``points`` (21, 3) in units of the crop's side, z relative to the wrist; ``world`` (21, 3) in metres about the hand's
-    centre in the crop's axes. ``presence`` in 0..1. ``right`` in 0..1 is the probability of a right hand, for a photo
-    that is not mirrored (the network was made for mirrored selfies and calls it "left").
+    ``points`` (21, 3) in units of the crop's side, z relative to the wrist; ``world`` (21, 3) in metres about the
+    hand's centre in the crop's axes. ``presence`` in 0..1. ``right`` in 0..1 is the probability of a right hand, if
+    the photo is not mirrored (the network was made for mirrored selfies and calls it "left").
     """
 
     points: np.ndarray

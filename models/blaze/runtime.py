@@ -46,6 +46,7 @@ class LiteSession:
         if shapes != wanted:
             raise WeightsInvalid(f"{path.name} gives {shapes}, expected {wanted}")
         self.input_shape = input_shape
+        self.nbytes = path.stat().st_size
         self._interpreter = interpreter
         self._input = inputs[0]["index"]
         self._outputs = {d["name"]: d["index"] for d in found}

@@ -1,0 +1,126 @@
+"""Following any kind of subject through a video: search, follow from the frame before, drop doubles, name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+
+from pipelines.tracking.identities import Identities, IdentityConfig, Sighting
+from pipelines.tracking.options import FollowOptions
+
+T = TypeVar("T")
+Status = Literal["found", "followed"]
+
+
+class SubjectKind(Protocol[T]):
+    """One kind of subject: how it is searched, followed and compared. Pictures are (H, W, 3) uint8 RGB."""
+
+    tiled: bool
+
+    def search(self, image: np.ndarray, known: Sequence[T], thorough: bool) -> Sequence[T]:
+        """Subjects other than ``known``, in the whole picture or thoroughly."""
+        ...
+
+    def follow(self, image: np.ndarray, last: T) -> T | None:
+        """The subject as it is now, from how it was in the frame before; None when it is not there."""
+        ...
+
+    def same(self, a: T, b: T) -> bool:
+        """Whether two measurements of one frame show one subject."""
+        ...
+
+    def score(self, subject: T) -> float:
+        """Confidence 0..1."""
+        ...
+
+    def sighting(self, image: np.ndarray, subject: T, followed: frozenset[int]) -> Sighting:
+        """What identities are kept by."""
+        ...
+
+
+@dataclass(frozen=True)
+class Followed(Generic[T]):
+    """A subject with its number: ``found`` by searching or ``followed`` from the frame before."""
+
+    track: int
+    status: Status
+    subject: T
+
+
+@dataclass(frozen=True)
+class Scene(Generic[T]):
+    """All subjects of one frame by number, and the numbers remembered but out of sight."""
+
+    subjects: tuple[Followed[T], ...]
+    lost: tuple[int, ...]
+
+
+class Follower(Generic[T]):
+    """Follows all subjects of one kind through one video, frame by frame."""
+
+    def __init__(self, kind: SubjectKind[T], options: FollowOptions) -> None:
+        self._kind = kind
+        self._options = options
+        self._identities = Identities(IdentityConfig(memory=options.memory))
+        self._active: dict[int, T] = {}
+        self._missed_at = -np.inf
+        self._quick_at = -np.inf
+        self._thorough_at = -np.inf
+
+    def step(self, image: np.ndarray, time: float) -> Scene[T]:
+        """The subjects of the frame at ``time`` seconds; times must not fall."""
+        kind = self._kind
+        seen: list[tuple[T, frozenset[int], Status]] = []
+        for number, last in self._active.items():
+            subject = kind.follow(image, last)
+            if subject is None:
+                self._missed_at = time
+            else:
+                seen.append((subject, frozenset([number]), "followed"))
+        before = len(seen)
+        seen = self._without_doubles(seen)
+        if len(seen) < before:
+            self._missed_at = time
+        found = self._search(image, time, [s for s, _, _ in seen])
+        seen = self._without_doubles([*seen, *((s, frozenset(), "found") for s in found)])
+        seen = sorted(seen, key=lambda s: -kind.score(s[0]))[: self._options.limit]
+        numbers = self._identities.update([kind.sighting(image, s, f) for s, f, _ in seen], time)
+        subjects = sorted(
+            (Followed(number, status, subject) for number, (subject, _, status) in zip(numbers, seen, strict=True)),
+            key=lambda f: f.track,
+        )
+        self._active = {f.track: f.subject for f in subjects}
+        lost = tuple(n for n in self._identities.known if n not in self._active)
+        return Scene(tuple(subjects), lost)
+
+    def _search(self, image: np.ndarray, time: float, known: Sequence[T]) -> Sequence[T]:
+        """Searches when it is due."""
+        options = self._options
+        if len(known) >= options.limit:
+            return ()
+        wanting = not known or time - self._missed_at <= options.retry_seconds
+        thorough_due = options.retry_interval if wanting else options.thorough_interval
+        if self._kind.tiled and time - self._thorough_at >= thorough_due:
+            self._thorough_at = self._quick_at = time
+            return self._kind.search(image, known, thorough=True)
+        if wanting or time - self._quick_at >= options.quick_interval:
+            self._quick_at = time
+            return self._kind.search(image, known, thorough=False)
+        return ()
+
+    def _without_doubles(
+        self, seen: Sequence[tuple[T, frozenset[int], Status]]
+    ) -> list[tuple[T, frozenset[int], Status]]:
+        """Keeps the better of what shows one subject; it inherits by whom it was followed."""
+        kept: list[tuple[T, frozenset[int], Status]] = []
+        for subject, followed, status in sorted(seen, key=lambda s: (s[2] == "found", -self._kind.score(s[0]))):
+            for index, (other, its, its_status) in enumerate(kept):
+                if self._kind.same(subject, other):
+                    kept[index] = (other, its | followed, its_status)
+                    break
+            else:
+                kept.append((subject, followed, status))
+        return kept
