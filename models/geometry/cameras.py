@@ -198,3 +198,22 @@ def translation_angle_error(a: ArrayLike, b: ArrayLike) -> Array:
     zu, zv = (~np.any(t, axis=-1) for t in (u, v))
     angle = np.degrees(np.arctan2(np.linalg.norm(np.cross(u, v), axis=-1), np.sum(u * v, axis=-1)))
     return np.where(zu & zv, 0.0, np.where(zu | zv, 90.0, angle))
+
+
+def upright_alignment(extrinsics: ArrayLike, points: ArrayLike | None = None) -> Array:
+    """World to a y-up frame (4, 4) in which floors lie level, for people to look at.
+
+    Up is the mean of the cameras' own up directions (people hold cameras level), the first camera looks along -z, and
+    the median of ``points`` (N, 3), or of the camera centres without points, becomes the origin. Scale is kept.
+    """
+    E = np.asarray(extrinsics, dtype=np.float64)
+    up = -E[:, 1, :3].sum(axis=0)
+    forward = E[0, 2, :3]
+    if np.linalg.norm(up) < 1e-3 * len(E) or np.linalg.norm(np.cross(up, forward)) < 1e-3 * np.linalg.norm(up):
+        up = -E[0, 1, :3]  # cameras all around, or looking straight down: the first one decides
+    y = up / np.linalg.norm(up)
+    x = np.cross(forward, y)
+    x /= np.linalg.norm(x)
+    R = np.stack([x, y, np.cross(x, y)])
+    middle = np.median(camera_centers(E) if points is None or len(np.asarray(points)) == 0 else points, axis=0)
+    return homogeneous(rigid(R, -R @ middle))
