@@ -150,26 +150,33 @@ class _Shift:
         return np.ascontiguousarray(np.concatenate(parts)) if parts else np.zeros((0, self.channels), np.float32)
 
 
-def _planar(frame: AudioFrame) -> np.ndarray:
-    """(n, 1) or (n, 2) float32 of any sample format; more channels are mixed to stereo by their positions."""
-    layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
-    mixer = AudioResampler(format="fltp", layout=layout, rate=frame.sample_rate)
-    parts = [part.to_ndarray() for part in mixer.resample(frame)]
-    if not mixer.is_passthrough:
-        parts += [part.to_ndarray() for part in mixer.resample(None)]
-    samples = np.concatenate(parts, axis=1).T
-    return samples.clip(-1.0, 1.0) if frame.layout.nb_channels > 2 else samples
+class _Mixer:
+    """Frames of any sample format as (n, 1) or (n, 2) float32; more channels are mixed to stereo by their positions."""
+
+    def __init__(self) -> None:
+        self._filter: AudioResampler | None = None
+        self._kind: tuple[str, str, int] | None = None
+
+    def mix(self, frame: AudioFrame) -> np.ndarray:
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if kind != self._kind:
+            layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
+            self._filter = AudioResampler(format="fltp", layout=layout, rate=frame.sample_rate)
+            self._kind = kind
+        samples = np.concatenate([part.to_ndarray() for part in self._filter.resample(frame)], axis=1).T
+        return samples.clip(-1.0, 1.0) if frame.layout.nb_channels > 2 else samples
 
 
 def _blocks(
     container: InputContainer, stream: av.AudioStream, rate: int, clock: DecodeClock, origin: float
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Decoded (n, 1 or 2) blocks at ``rate`` without gaps, each with the time in seconds of the very first sample."""
+    mixer = _Mixer()
     shift: _Shift | None = None
     began, expected = 0.0, 0.0
     for frame in _frames(container, stream, clock):
         when = float(frame.pts * frame.time_base) - origin if frame.pts is not None else expected
-        samples = _planar(frame)
+        samples = mixer.mix(frame)
         if shift is None:
             began = expected = when
         if shift is None or (shift.source_rate, shift.channels) != (frame.sample_rate, samples.shape[1]):
@@ -224,7 +231,7 @@ def write_wav(path: Path, samples: np.ndarray, rate: int) -> Path:
     samples = np.asarray(samples)
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[1] not in (1, 2)):
         raise ValueError(f"samples must be (n,) or (n, 2), not {samples.shape}")
-    whole = np.rint(np.nan_to_num(samples).clip(-1.0, 1.0) * 32767.0).astype("<i2")
+    whole = np.rint(np.nan_to_num(samples) * 32768.0).clip(-32768, 32767).astype("<i2")
     with replacing(Path(path)) as temporary, wave.open(str(temporary), "wb") as file:
         file.setnchannels(1 if whole.ndim == 1 else whole.shape[1])
         file.setsampwidth(2)

@@ -124,8 +124,8 @@ class TestSound:
         path = write(tmp_path / "a.mp4", 50, audio_from=source)
         assert packets(path, "audio") == packets(source, "audio")
         mine, theirs = read_audio(path, 16000, LIMITS), read_audio(source, 16000, LIMITS)
-        shared = min(len(mine), len(theirs))
-        assert shared >= 2 * 16000 - 1600
+        shared = min(len(mine), len(theirs)) - 1600  # the last packet may be cut differently
+        assert shared >= 2 * 16000 - 3200
         assert np.abs(mine[:shared] - theirs[:shared]).max() < 1e-3
 
     def test_of_a_transport_stream(self, tmp_path: Path) -> None:
