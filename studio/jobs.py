@@ -104,10 +104,10 @@ class Job:
                 # Progress may come hundreds of times a second; only the end is worth waking up early for.
                 self._changed.wait_for(lambda: self._snapshot.final, timeout=interval)
 
-    def wait(self) -> JobSnapshot:
-        """Blocks until the job has ended."""
+    def wait(self, timeout: float | None = None) -> JobSnapshot:
+        """Blocks until the job has ended, or for ``timeout`` seconds."""
         with self._changed:
-            self._changed.wait_for(lambda: self._snapshot.final)
+            self._changed.wait_for(lambda: self._snapshot.final, timeout)
             return self._snapshot
 
     def update(self, **changes: object) -> JobSnapshot:
@@ -136,11 +136,13 @@ class JobQueue:
         settings: Settings,
         runs: RunStore,
         make_context: ContextMaker,
-        licences: Callable[[Pipeline, Result], tuple[str, ...]] = lambda pipeline, result: (),
+        check_engine: Callable[[Pipeline, Options], None],
+        licences: Callable[[Pipeline, Result], tuple[str, ...]],
     ) -> None:
         self.settings = settings
         self.runs = runs
         self._make_context = make_context
+        self._check_engine = check_engine
         self._licences = licences
         self._lock = threading.Condition()
         self._waiting: deque[Job] = deque()
@@ -167,10 +169,12 @@ class JobQueue:
             NotFound: no such pipeline.
             InputError: inputs are missing, too many, or of a role the pipeline has not.
             LimitExceeded: the inputs are larger than the upload limit.
+            WeightsMissing: the engine asked for, or every engine, lacks weights.
             QueueFull: too many jobs are waiting.
         """
         pipeline = registry.get(pipeline_id)
         check_inputs(pipeline, inputs)
+        self._check_engine(pipeline, options)
         if keep != "reference":
             self._check_size(inputs)
         self._check_room()

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from models.runtime.errors import InputError, NotFound
 from models.runtime.settings import Settings
 from pipelines import registry
-from pipelines.base import Event, Pipeline, Result, RunContext
+from pipelines.base import Event, Options, Pipeline, Result, RunContext, choose_engine
 from studio.forms import explain
 from studio.jobs import Job, JobQueue
 from studio.runs import Keep, RunRecord, RunStore
@@ -33,7 +33,7 @@ class Studio:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.runs = RunStore(settings)
-        self.jobs = JobQueue(settings, self.runs, self._context, self._licences)
+        self.jobs = JobQueue(settings, self.runs, self._context, self._check_engine, self._licences)
         self._closing = threading.Event()
         self._sweeper: threading.Thread | None = None
 
@@ -98,6 +98,10 @@ class Studio:
 
     def _context(self, folder: Path, progress: Callable[[Event], None], cancel_file: Path) -> RunContext:
         return RunContext(folder, self.settings, self.cache, self.weights, progress, cancel_file)
+
+    def _check_engine(self, pipeline: Pipeline, options: Options) -> None:
+        """Says at once when the engine asked for cannot work. Raises WeightsMissing."""
+        choose_engine(pipeline, getattr(options, "engine", "auto"), self.weights)
 
     def _licences(self, pipeline: Pipeline, result: Result) -> tuple[str, ...]:
         """Licence and attribution of the engine and of every weights file that made a result."""

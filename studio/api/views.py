@@ -73,8 +73,8 @@ class WeightView(BaseModel):
 
     id: str
     title: str
-    pipelines: list[str]
-    engine: str
+    pipelines: tuple[str, ...]
+    engines: tuple[str, ...]
     state: str
     bytes: int
     licence: str
@@ -117,7 +117,7 @@ def weight_view(entry: WeightEntry, status: Status) -> WeightView:
     """Where a file lies on the server is left out; what to do about a missing one is said in ``note``."""
     told = {name: getattr(entry, name) for name in WeightView.model_fields if hasattr(entry, name)}
     note = "" if status.state == "installed" else status.note
-    return WeightView.model_validate(told | {"pipelines": list(entry.pipelines), "state": status.state, "note": note})
+    return WeightView.model_validate(told | {"state": status.state, "note": note})
 
 
 def run_view(record: RunRecord) -> RunView:

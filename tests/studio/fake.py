@@ -45,7 +45,7 @@ class FakePipeline:
     options = FakeOptions
     roles = (InputRole("photos", "Photos", ("image",), 1, 4), InputRole("extra", "Extra", ("data",)))
     engines = (
-        Engine("fancy", "Fancy", False, (("fake-weights",),), licence="Fancy licence"),
+        Engine("fancy", "Fancy", False, (("da3-small",),), licence="Fancy licence"),
         Engine("plain", "Plain", True, licence="Plain licence"),
     )
 
