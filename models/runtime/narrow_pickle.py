@@ -204,6 +204,11 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     return text.encode(encoding)
 
 
+def _as_bytes(data: Any = b"", encoding: Any = "latin1") -> bytes:
+    """``bytes`` and ``bytearray`` without their other meanings: a bare number would ask for that much memory."""
+    return _encode(data, encoding) if isinstance(data, str) else _bytes(data)
+
+
 def _new_instance(kind: Any, *args: Any) -> Record | Array:
     """Python 2's way to make an empty instance; only for the stand-ins."""
     del args
@@ -218,8 +223,8 @@ class _Nothing:
 
 _KNOWN: dict[tuple[str, str], Any] = {
     ("builtins", "object"): _Nothing,
-    ("builtins", "bytes"): bytes,
-    ("builtins", "bytearray"): bytearray,
+    ("builtins", "bytes"): _as_bytes,
+    ("builtins", "bytearray"): _as_bytes,
     ("builtins", "complex"): complex,
     ("builtins", "set"): set,
     ("builtins", "frozenset"): frozenset,
@@ -239,6 +244,8 @@ _KNOWN: dict[tuple[str, str], Any] = {
     ("chumpy.ch_ops", "multiply"): Chumpy,
     ("chumpy.linalg", "dot"): Chumpy,
 }
+for _new, _old in (("builtins", "__builtin__"), ("copyreg", "copy_reg")):  # Python 2's names
+    _KNOWN |= {(_old, name): known for (module, name), known in _KNOWN.items() if module == _new}
 for _core in ("numpy.core", "numpy._core"):
     _KNOWN[f"{_core}.multiarray", "_reconstruct"] = _reconstruct
     _KNOWN[f"{_core}.multiarray", "scalar"] = _scalar

@@ -133,10 +133,13 @@ def _stream(url: str, part: Path, id: str, report: Report, expected: int) -> Non
             else:
                 tag_file.unlink(missing_ok=True)
         with part.open("ab" if resumed else "wb") as file:
-            for block in answer.iter_bytes(MIB):
+            told = have
+            for block in answer.iter_bytes():  # as it comes, so that a lost connection loses nothing
                 file.write(block)
                 have += len(block)
-                report(FetchProgress(id, have, total, "downloading"))
+                if have - told >= MIB or have == total:
+                    told = have
+                    report(FetchProgress(id, have, total, "downloading"))
     if total and have != total:
         raise httpx.ReadError(f"{have} of {total} bytes arrived")
     tag_file.unlink(missing_ok=True)
