@@ -12,8 +12,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.container import InputContainer
-from av.error import EOFError as EndOfFile
-from av.error import FFmpegError, InvalidDataError
+from av.error import FFmpegError
 
 from models.runtime.errors import InputError, LimitExceeded
 from models.runtime.settings import Limits
@@ -209,7 +208,7 @@ def _frames(container: InputContainer, stream: av.AudioStream, clock: DecodeCloc
             packet = None
         try:
             frames = packet.decode() if packet is not None else stream.decode(None)
-        except (EndOfFile, InvalidDataError):
+        except FFmpegError:  # the end of the stream included
             frames = []
         clock.tick()
         yield from (frame for frame in frames if frame.samples > 0)

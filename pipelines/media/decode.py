@@ -158,7 +158,6 @@ class Source:
 
     def coded_size(self, frame: VideoFrame, max_side: int | None = None) -> tuple[int, int]:
         """(width, height) before turning, with square pixels, scaled down to ``max_side``."""
-        check_side(self.path, frame.width, frame.height, self.limits)
         width, height = float(frame.width), float(frame.height)
         aspect = self.stream.sample_aspect_ratio
         if aspect and aspect > 0:
@@ -239,6 +238,7 @@ class Source:
                 continue
             if when > self.limits.video_seconds + 1.0:
                 raise too_long(self.path, self.limits)
+            check_side(self.path, frame.width, frame.height, self.limits)  # it may grow in the middle
             previous = when
             yield when, frame
 
