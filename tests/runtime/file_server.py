@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Behaviour:
-    """``breaks``: after how many bytes each of the next answers breaks off; ``status`` is answered instead of a file."""
+    """``breaks``: after how many bytes each of the next answers breaks off; ``status``: answered instead of a file."""
 
     files: dict[str, bytes]
     breaks: list[int] = field(default_factory=list)
