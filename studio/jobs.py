@@ -16,6 +16,7 @@ import errno
 import logging
 import math
 import secrets
+import shutil
 import threading
 import time
 from collections import OrderedDict, deque
@@ -33,7 +34,7 @@ from models.runtime.errors import (
     StudioError,
     WeightsMissing,
 )
-from models.runtime.settings import Settings
+from models.runtime.settings import MIB, Settings
 from pipelines import registry
 from pipelines.base import Event, Inputs, Options, Pipeline, Preview, Progress, Result, RunContext, Timings, run
 from studio import traces
@@ -45,6 +46,8 @@ CANCEL_FILE = "cancel.request"
 REFUSED = (InputError, WeightsMissing, EngineUnavailable)
 _FINAL: tuple[RunState, ...] = ("done", "failed", "cancelled")
 _REMEMBERED = 256
+_SPARE_BYTES = 256 * MIB
+_DISK_FULL = "The disk is full: delete old runs in the Gallery or free some space, then try again"
 
 ContextMaker = Callable[[Path, Callable[[Event], None], Path], RunContext]
 
@@ -214,17 +217,28 @@ class JobQueue:
         return JobSnapshot(record.id, record.pipeline, record.state, error=error, result=result)
 
     def cancel(self, job_id: str) -> None:
-        """Stops a job: one that waits at once, one that runs at its next chunk, one that has ended not at all."""
-        job = self.get(job_id)
+        """Stops a job: one that waits at once, one that runs at its next chunk, one that has ended not at all.
+
+        Raises NotFound when there is no such job, here or in another process of the same workspace.
+        """
+        try:
+            job = self.get(job_id)
+        except NotFound:
+            if self.runs.get(job_id).live:
+                self._request_stop(job_id)
+            return
         with self._lock:
             waiting = job in self._waiting
             if waiting:
                 self._waiting.remove(job)
             elif self._running is job:
-                with contextlib.suppress(FileNotFoundError):
-                    (self.runs.folder(job_id) / CANCEL_FILE).touch()
+                self._request_stop(job_id)
         if waiting:
             self._end(job, "cancelled", error=Cancelled("Stopped before it began."))
+
+    def _request_stop(self, job_id: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            (self.runs.folder(job_id) / CANCEL_FILE).touch()
 
     def active(self) -> list[Job]:
         """The running job, then those that wait, in order."""
@@ -353,6 +367,8 @@ class JobQueue:
             raise QueueFull("The studio is shutting down")
         if waiting >= self.settings.limits.queue_size:
             raise QueueFull(f"{waiting} jobs are waiting already; please try again in a few minutes")
+        if shutil.disk_usage(self.settings.runs_dir).free < _SPARE_BYTES:
+            raise StudioError(_DISK_FULL)
 
     def _check_size(self, inputs: Inputs) -> None:
         limit = self.settings.limits.upload_bytes
@@ -393,7 +409,7 @@ def check_inputs(pipeline: Pipeline, inputs: Inputs) -> None:
 def _explain(job: Job, error: Exception) -> StudioError:
     """What the user hears of an unexpected error; the traceback goes to the server's log under the same reference."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return StudioError("The disk is full: delete old runs in the Gallery or free some space, then try again")
+        return StudioError(_DISK_FULL)
     reference = secrets.token_hex(4)
     log.error("job %s (%s) failed, reference %s", job.id, job.pipeline.id, reference, exc_info=error)
     return StudioError(f"Something went wrong inside the studio (reference {reference})")

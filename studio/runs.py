@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import time
-import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,6 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from models.runtime.errors import InputError, NotFound
 from models.runtime.settings import Settings
 from pipelines.base import Inputs, Options, Output, OutputKind, Result
+from pipelines.export.archive import folder_files, write_zip
+from pipelines.media.atomic import replacing
 from studio import traces
 from studio.run_index import IndexRow, RunIndex
 
@@ -31,7 +32,6 @@ LIVE: tuple[RunState, ...] = ("queued", "running")
 STOPPED = "The server stopped"
 _ID_BYTES = 18  # 144 random bits
 _ID_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
-_PACKED = {".jpg", ".jpeg", ".png", ".webp", ".mp4", ".webm", ".mov", ".zip", ".npz", ".glb", ".gz", ".mp3"}
 
 
 class InputRecord(BaseModel):
@@ -180,9 +180,8 @@ class RunStore:
         if not folder.is_dir():
             raise NotFound("There is no such run; it may have been deleted")
         text = record.model_dump_json(indent=1)
-        part = folder / f"run.json.{secrets.token_hex(4)}.part"
-        part.write_text(text, encoding="utf-8")
-        part.replace(folder / "run.json")
+        with replacing(folder / "run.json") as part:
+            part.write_text(text, encoding="utf-8")
         self.index.put(_row(record, text))
 
     def folder(self, run_id: str) -> Path:
@@ -274,21 +273,14 @@ class RunStore:
         archive = folder / "download" / f"{record.pipeline}_{run_id[:8]}{'_with_inputs' if inputs else ''}.zip"
         if archive.is_file():
             return archive
-        archive.parent.mkdir(exist_ok=True)
-        members = {o.path: folder / o.path for o in record.outputs}
+        told = archive.parent / "run.json"  # without owner and places
+        with replacing(told) as part:
+            part.write_text(json.dumps(record.public(), indent=1), encoding="utf-8")
+        members = [(told, "run.json"), *((folder / o.path, o.path) for o in record.outputs)]
         if inputs:
             for item in record.inputs:
-                members |= _members(folder / item.path, f"inputs/{item.role}/{Path(item.path).name}")
-        part = archive.with_suffix(f".{secrets.token_hex(4)}.part")
-        try:
-            with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as out:
-                out.writestr("run.json", json.dumps(record.public(), indent=1))
-                for name, path in members.items():
-                    packed = path.suffix.lower() in _PACKED
-                    out.write(path, name, zipfile.ZIP_STORED if packed else None)
-            part.replace(archive)
-        finally:
-            part.unlink(missing_ok=True)
+                members += _members(folder / item.path, f"inputs/{item.role}/{Path(item.path).name}")
+        write_zip(archive, members)
         return archive
 
     def sweep(self, now: float | None = None) -> Swept:
@@ -310,16 +302,19 @@ class RunStore:
             self.settings.measurements_dir, limits.measurement_age_days, limits.measurement_bytes
         )
         cached += traces.sweep_folder(self.settings.temp_dir, 1.0, limits.runs_bytes)
+        for download in self.settings.runs_dir.glob("*/download"):
+            cached += traces.sweep_folder(download, 1.0, 0)
         cached += traces.sweep_folder(self.settings.workspace_dir / "uploads", 1.0, 0)
         return Swept(tuple(gone), freed, cached)
 
     def _drop(self, run_id: str) -> None:
-        self.index.remove(run_id)
+        """Out of sight in one step, so that a crash in between cannot bring the run back; then row and files."""
         folder = self.folder(run_id)
-        if folder.is_dir():
-            doomed = folder.with_name(f".gone-{run_id}")  # one step out of sight, then file by file
+        doomed = folder.with_name(f".gone-{run_id}")
+        with contextlib.suppress(FileNotFoundError):
             folder.replace(doomed)
-            traces.remove(doomed)
+        self.index.remove(run_id)
+        traces.remove(doomed)
 
     def _adopt_and_recover(self) -> None:
         """Indexes run folders the index has lost, forgets rows without folder, ends runs whose process is gone."""
@@ -379,10 +374,10 @@ def _row(record: RunRecord, text: str) -> IndexRow:
     )
 
 
-def _members(path: Path, name: str) -> dict[str, Path]:
+def _members(path: Path, name: str) -> list[tuple[Path, str]]:
     if not path.is_dir():
-        return {name: path}
-    return {f"{name}/{p.relative_to(path).as_posix()}": p for p in sorted(path.rglob("*")) if p.is_file()}
+        return [(path, name)]
+    return [(file, f"{name}/{inner}") for file, inner in folder_files(path)]
 
 
 def _take_inputs(folder: Path, inputs: Inputs, keep: Keep) -> Iterable[InputRecord]:

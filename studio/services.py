@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 from collections.abc import Callable
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from models.runtime.errors import InputError, NotFound
+from models.runtime.errors import InputError, NotFound, StudioError
 from models.runtime.settings import Settings
 from pipelines import registry
 from pipelines.base import Event, Options, Pipeline, Result, RunContext, choose_engine
@@ -92,7 +93,7 @@ class Studio:
                 swept = self.runs.sweep()
                 if swept.runs:
                     log.info("swept %d old runs, %.0f MB", len(swept.runs), swept.bytes / 2**20)
-            except OSError:
+            except (OSError, sqlite3.Error, StudioError):
                 log.exception("sweeping failed; trying again in an hour")
             self._closing.wait(_SWEEP_SECONDS)
 

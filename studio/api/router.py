@@ -26,8 +26,10 @@ from studio import forms
 from studio.api import views
 from studio.api.auth import caller_dependency
 from studio.api.errors import JsonRoute, Unauthorized, refusal
-from studio.api.uploads import received
+from studio.api.uploads import Form, received
+from studio.intake import assign
 from studio.privacy import Caller
+from studio.refilter import refilter_run
 from studio.services import Studio
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -100,11 +102,21 @@ def _add_pipeline(router: APIRouter, studio: Studio, caller: Callable[..., Calle
             values = {name: _one(given) for name, given in form.values.items()}
             title = values.pop("title", "")[:200]
             options = forms.build(pipeline.options, values)
-            inputs = Inputs({name: tuple(paths) for name, paths in form.files.items()})
+            inputs = by_role(pipeline, form)
             job = await to_thread.run_sync(
                 lambda: studio.jobs.submit(pipeline.id, inputs, options, who.owner, title=title, keep="move")
             )
         return views.job_view(job.snapshot())
+
+
+def by_role(pipeline: Pipeline, form: Form) -> Inputs:
+    """The form's files by role; those sent as ``files`` are sorted out by what they are."""
+    files = {name: tuple(paths) for name, paths in form.files.items()}
+    loose = files.pop(views.LOOSE, ())
+    if loose:
+        for role, paths in assign(pipeline, loose).files.items():
+            files[role] = (*files.get(role, ()), *paths)
+    return Inputs(files)
 
 
 def _one(values: list[str]) -> str:
@@ -187,6 +199,26 @@ def _add_runs(router: APIRouter, studio: Studio, caller: Callable[..., Caller]) 
         record = runs.get(run_id)
         who.check_owns(record)
         return views.job_view(studio.again(record, who.owner).snapshot())
+
+    if "scene" in registry.available(studio.settings.tabs):
+        _add_refilter(router, studio, caller)
+
+
+def _add_refilter(router: APIRouter, studio: Studio, caller: Callable[..., Caller]) -> None:
+    from pipelines.scene.options import FilterOptions
+
+    @router.post(
+        "/v1/runs/{run_id}/refilter",
+        tags=["runs"],
+        summary="A finished scene with other filter options",
+        openapi_extra={"requestBody": views.options_schema(FilterOptions)},
+    )
+    async def refilter(run_id: str, request: Request, who: Annotated[Caller, Depends(caller)]) -> views.RunView:
+        """Makes the point cloud again from the saved prediction; depth is not computed again."""
+        who.check_owns(studio.runs.get(run_id))
+        async with received(request, studio.settings, max_files=0) as form:
+            options = forms.build(FilterOptions, {name: _one(given) for name, given in form.values.items()})
+        return views.run_view(await to_thread.run_sync(lambda: refilter_run(studio.runs, run_id, options)))
 
 
 def _served(path: Path) -> FileResponse:

@@ -9,10 +9,12 @@ from pydantic import BaseModel
 
 from models.runtime.weights import Status
 from models.runtime.weights_entry import WeightEntry
-from pipelines.base import Pipeline
+from pipelines.base import Options, Pipeline
 from studio import forms
 from studio.jobs import JobSnapshot
 from studio.runs import RunRecord
+
+LOOSE = "files"
 
 
 class ProgressView(BaseModel):
@@ -137,7 +139,6 @@ def file_view(run_id: str, role: str, kind: str, title: str, path: str) -> FileV
 def form_schema(pipeline: Pipeline) -> dict[str, Any]:
     """The OpenAPI request body of a pipeline: files by role, then its options."""
     properties: dict[str, Any] = {}
-    needed = []
     for role in pipeline.roles:
         file = {"type": "string", "format": "binary"}
         about = f"{role.title} ({', '.join(role.kinds)})"
@@ -147,15 +148,21 @@ def form_schema(pipeline: Pipeline) -> dict[str, Any]:
                 properties[role.name]["minItems"] = role.minimum
         else:
             properties[role.name] = {**file, "description": about}
-        if role.minimum:
-            needed.append(role.name)
-    for spec in forms.specs(pipeline.options):
-        properties[spec.name] = _field_schema(spec)
+    properties[LOOSE] = {
+        "type": "array",
+        "items": {"type": "string", "format": "binary"},
+        "description": "Files to be sorted into the roles above by what they are",
+    }
+    properties |= {spec.name: _field_schema(spec) for spec in forms.specs(pipeline.options)}
     properties["title"] = {"type": "string", "description": "A name for the run"}
     schema: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
-    if needed:
-        schema["required"] = needed
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+
+
+def options_schema(model: type[Options]) -> dict[str, Any]:
+    """The OpenAPI request body of options alone."""
+    properties = {spec.name: _field_schema(spec) for spec in forms.specs(model)}
+    return {"content": {"multipart/form-data": {"schema": {"type": "object", "properties": properties}}}}
 
 
 def _field_schema(spec: forms.FieldSpec) -> dict[str, Any]:

@@ -123,6 +123,14 @@ def test_from_photo_to_zip(server: tuple[Studio, httpx.Client], photo: Path) -> 
     error_of(client.get(picture["url"]), 404)
 
 
+def test_files_without_a_role_are_sorted_out(server: tuple[Studio, httpx.Client], photo: Path) -> None:
+    _, client = server
+    files = [("files", ("a.png", photo.read_bytes())), ("photos", ("b.png", photo.read_bytes()))]
+    assert finished(client, client.post("/v1/fake", files=files).json())["summary"]["names"] == "b.png, a.png"
+    assert "takes" in error_of(client.post("/v1/fake", files={"files": ("a.png", b"only text")}), 400)
+    assert "empty" in error_of(client.post("/v1/fake", files={"files": ("a.png", b"")}), 400)
+
+
 def test_stop(server: tuple[Studio, httpx.Client], photo: Path) -> None:
     _, client = server
     job = send(client, photo, {"steps": "1000", "pause": "0.02"}).json()

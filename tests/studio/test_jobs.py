@@ -138,6 +138,14 @@ def test_unknown_job(studio: Studio) -> None:
         studio.jobs.snapshot("nothing-that-anyone-knows-of")
 
 
+def test_another_process_can_stop_a_job(settings: Settings, studio: Studio, inputs: Inputs) -> None:
+    job = studio.jobs.submit("fake", inputs, FakeOptions(steps=1000, pause=0.02))
+    with make_studio(settings) as other:
+        other.jobs.cancel(job.id)
+        assert job.wait(5).state == "cancelled"
+        assert other.jobs.snapshot(job.id).state == "cancelled"
+
+
 def test_closing_stops_everything(settings: Settings, fake_pipeline: None, inputs: Inputs) -> None:
     studio = make_studio(settings)
     jobs = [studio.jobs.submit("fake", inputs, FakeOptions(steps=1000, pause=0.02)) for _ in range(3)]

@@ -189,11 +189,13 @@ def test_the_index_comes_back_from_the_folders(runs: RunStore, inputs: Inputs, s
     shutil.rmtree(settings.runs_dir / lost.id)
     for file in settings.workspace_dir.glob("runs.sqlite*"):
         file.unlink()
+    (settings.runs_dir / f".gone-{'c' * 24}").mkdir()  # a delete that a crash cut short
     broken = settings.runs_dir / ("b" * 24)
     broken.mkdir()
     (broken / "run.json").write_text("{")
     again = RunStore(settings)
     assert [r.id for r in again.list()] == [record.id]
+    assert not list(settings.runs_dir.glob(".gone-*"))
 
 
 def test_many_threads_share_one_store(runs: RunStore, inputs: Inputs) -> None:
