@@ -1,0 +1,55 @@
+"""Example cards: a picture, two words, and files and options that run in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from models.runtime.settings import Limits
+from studio.ui.options_panel import OptionsPanel
+from studio.ui.thumbs import data_uri
+
+
+@dataclass(frozen=True)
+class Example:
+    """Files and flat option values; ``picture`` is one of the files or an image beside them."""
+
+    title: str
+    note: str
+    files: tuple[Path, ...]
+    picture: Path
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def example_cards(
+    examples: Sequence[Example], files: gr.File, panel: OptionsPanel, limits: Limits, prefix: str
+) -> list[Component]:
+    """Draws the cards; pressing one fills ``files`` and the options. Returns what they may change."""
+    if not examples:
+        return []
+    cards = []
+    for number, example in enumerate(examples):
+        cards.append(
+            f'<button class="ls-example" type="button" data-ls="press" data-value="{prefix}-example-{number}">'
+            f'<img src="{data_uri(example.picture, limits, 220)}" alt=""><b>{escape(example.title)}</b>'
+            f"<span>{escape(example.note)}</span></button>"
+        )
+    gr.HTML(f'<div class="ls-examples-title">Try an example</div><div class="ls-examples">{"".join(cards)}</div>')
+    changed = [files, *panel.controls]
+    for number, example in enumerate(examples):
+        button = gr.Button(visible="hidden", elem_id=f"{prefix}-example-{number}")
+        button.click(_fill(example, files, panel), None, changed, show_progress="hidden", api_visibility="private")
+    return changed
+
+
+def _fill(example: Example, files: gr.File, panel: OptionsPanel) -> Callable[[], dict[Component, Any]]:
+    def fill() -> dict[Component, Any]:
+        return {files: [str(path) for path in example.files], **panel.fill(example.options)}
+
+    return fill

@@ -1,0 +1,68 @@
+"""Starting the page: one place for every argument of Gradio's server."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from models.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from studio.services import Studio
+
+MAX_THREADS = 80
+
+
+def prepare_environment(settings: Settings) -> None:
+    """What Gradio reads from the environment when it is imported: its temporary folder, and no telemetry."""
+    settings.temp_dir.mkdir(parents=True, exist_ok=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(settings.temp_dir.absolute())
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+def launch_kwargs(studio: Studio) -> dict[str, Any]:
+    """The arguments for ``Blocks.launch``: REST routes beside the page, limits, login, look, tools."""
+    from studio.api.router import build_router
+    from studio.ui.theme import build_theme, page_head, style_sheet
+
+    settings = studio.settings
+    return {
+        "server_name": settings.host,
+        "server_port": settings.port,
+        "share": settings.share,
+        "auth": settings.login,
+        "auth_message": "This studio is private: log in to enter.",
+        "max_file_size": settings.limits.upload_bytes,
+        "max_threads": MAX_THREADS,
+        # The router brings its own description of the interface; the page's own routes are no interface.
+        "app_kwargs": {"routes": build_router(studio).routes, "docs_url": "/docs", "openapi_url": "/openapi.json"},
+        "ssr_mode": False,  # server-side rendering would answer the REST addresses itself
+        "mcp_server": find_spec("mcp") is not None,
+        "run_history": False,
+        "enable_monitoring": False,
+        "pwa": False,
+        "allowed_paths": [],
+        "blocked_paths": [str(settings.weights_dir), str(settings.runs_dir)],
+        "footer_links": ["api"],
+        "theme": build_theme(),
+        "css": style_sheet(),
+        "head": page_head(),
+        "show_error": False,
+        "quiet": False,
+    }
+
+
+def serve(studio: Studio, **overrides: Any) -> Any:
+    """Builds the page and serves it until stopped; ``overrides`` win over ``launch_kwargs``.
+
+    Returns what ``Blocks.launch`` returns when ``prevent_thread_lock`` is among them.
+    """
+    prepare_environment(studio.settings)
+    from studio.ui.layout import build_ui
+
+    studio.start_sweeper()
+    page = build_ui(studio)
+    page.queue(default_concurrency_limit=4, max_size=4 * studio.settings.limits.queue_size)
+    return page.launch(**(launch_kwargs(studio) | overrides))

@@ -1,0 +1,124 @@
+"""The page: header, one tab per built pipeline, Gallery and Models, and what happens when someone arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+import gradio as gr
+
+from models.runtime.device import describe_device
+from models.runtime.errors import NotFound, StudioError
+from pipelines import registry
+from studio.services import Studio
+from studio.ui import components as html
+from studio.ui.endpoints import add_endpoint
+from studio.ui.job_view import JobView, Shell
+from studio.ui.results import Updates
+from studio.ui.tabs.gallery import GalleryTab, opening
+from studio.ui.tabs.models import ModelsTab
+from studio.ui.visitor import caller_of, new_secret
+
+TABS = {"scene": "studio.ui.tabs.scene:SceneTab"}
+DEVICE_SECONDS = 20
+# Not a secret: it only scrambles what the browser keeps for itself.
+_SCRAMBLE = "likeness-studio"
+
+
+def build_ui(studio: Studio) -> gr.Blocks:
+    """The whole page, ready for ``launch``."""
+    built = [p for p in registry.available(studio.settings.tabs) if p in TABS]
+    with gr.Blocks(title=html.PRODUCT, analytics_enabled=False, fill_width=True) as page:
+        secret = gr.BrowserState("", storage_key="likeness-studio-secret", secret=_SCRAMBLE)
+        last_job = gr.BrowserState(None, storage_key="likeness-studio-job", secret=_SCRAMBLE)
+        opened = gr.State(None)
+        header = gr.HTML(html.header(None), elem_id="studio-header")
+        banner = gr.HTML(visible=False, elem_id="studio-banner")
+        with gr.Tabs(elem_id="studio-tabs") as tabs:
+            shell = Shell(studio, tabs, secret, last_job, opened)
+            for pipeline_id in built:
+                with gr.Tab(registry.get(pipeline_id).title, id=pipeline_id, elem_id=f"tab-{pipeline_id}"):
+                    module, _, name = TABS[pipeline_id].partition(":")
+                    view = getattr(import_module(module), name)(shell)
+                    view.draw()
+                _open_here(shell, pipeline_id, view.job, view.inputs_column)
+            with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery") as gallery:
+                GalleryTab(shell).draw(gallery)
+            with gr.Tab("Models", id="models", elem_id="tab-models") as models:
+                ModelsTab(shell).draw(models)
+        to_models = gr.Button(visible="hidden", elem_id="go-models")
+        to_models.click(lambda: gr.update(selected="models"), None, tabs, queue=False, api_visibility="private")
+        _on_arrival(page, shell, header, banner)
+        for pipeline_id in built:
+            add_endpoint(studio, registry.get(pipeline_id))
+    return page
+
+
+def _on_arrival(page: gr.Blocks, shell: Shell, header: gr.HTML, banner: gr.HTML) -> None:
+    """The device's facts, the browser's secret, and the run that the link names or that still goes on."""
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+
+    def arrive(secret: str | None, last: Any, request: gr.Request) -> tuple[Any, Any, Any, Any]:
+        known = secret or new_secret()
+        run_id = request.query_params.get("run", "")
+        if run_id:
+            try:
+                record = shell.studio.runs.get(run_id)
+            except NotFound as error:
+                return known, gr.skip(), gr.skip(), gr.update(value=html.note(error.message, "warn"), visible=True)
+            return known, *opening(record), gr.update(visible=False)
+        record = _still_going(shell, known, last, request)
+        if record is not None:
+            return known, *opening(record), gr.skip()
+        return known, gr.skip(), gr.skip(), gr.skip()
+
+    def device() -> str:
+        return html.header(describe_device(shell.studio.settings))
+
+    page.load(
+        arrive,
+        [shell.secret, shell.last_job],
+        [shell.secret, shell.tabs, shell.opened, banner],
+        **quiet,
+    )
+    page.load(device, None, header, **quiet)
+    gr.Timer(DEVICE_SECONDS).tick(device, None, header, **quiet)
+
+
+def _still_going(shell: Shell, secret: str, last: Any, request: gr.Request) -> Any:
+    """The record of the job this browser started last, while it is live."""
+    if not (isinstance(last, list) and len(last) == 2 and isinstance(last[1], str)):
+        return None
+    try:
+        record = shell.studio.runs.get(last[1])
+    except NotFound:
+        return None
+    mine = caller_of(shell.studio.settings, secret, request).owns(record)
+    return record if record.live and mine else None
+
+
+def _open_here(shell: Shell, pipeline_id: str, job: JobView, inputs: gr.Column) -> None:
+    """Shows in this tab what ``shell.opened`` asks for; a stranger's look is a look only, without the controls."""
+
+    def show(opened: Any, secret: str | None, request: gr.Request) -> Iterator[Updates]:
+        if not opened or opened[0] != pipeline_id:
+            yield {inputs: gr.skip()}
+            return
+        who = caller_of(shell.studio.settings, secret, request)
+        try:
+            mine = who.owns(shell.studio.runs.get(opened[1]))
+            yield {inputs: gr.update(visible=mine)}
+            yield from job.show(opened[1], who)
+        except StudioError as error:
+            raise gr.Error(error.message, print_exception=False) from error
+
+    opened = shell.opened.change(
+        show,
+        [shell.opened, shell.secret],
+        [inputs, *job.outputs],
+        show_progress="hidden",
+        concurrency_limit=None,
+        api_visibility="private",
+    )
+    job.panel.then_view(opened)

@@ -1,0 +1,308 @@
+"""The results panel: one finished run, shown by what its outputs are - 3D, views, video, plots - with downloads.
+
+The same panel serves a job that has just ended, a run opened from the Gallery and a durable link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import plotly.graph_objects as go
+import plotly.io as pio
+from gradio.components import Component
+from gradio.events import Dependency
+
+from models.runtime.errors import NotFound, StudioError
+from pipelines import registry
+from studio.privacy import Caller
+from studio.runs import OutputRecord, RunRecord, RunStore
+from studio.ui import components as html
+from studio.ui.serving import address, lend, shown
+
+_HIDDEN_ROLES = {"poster", "photo"}
+_DOWNLOAD = """(address) => {
+  const link = Object.assign(document.createElement("a"), { href: address, download: "" });
+  document.body.append(link);
+  link.click();
+  link.remove();
+}"""
+_WAIT = """async (...values) => {
+  for (let i = 0; i < 100 && !document.querySelector("#ID"); i++) await new Promise((go) => setTimeout(go, 50));
+  await new Promise((go) => setTimeout(go, 150));
+  return values;
+}"""
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+Updates = dict[Component, Any]
+
+
+@dataclass(frozen=True)
+class Views:
+    """Pictures that belong together view by view: the original, and layers to compare it with."""
+
+    base: str
+    layers: tuple[tuple[str, str], ...]  # (title, role)
+
+
+@dataclass
+class ResultsPanel:
+    """The panel's components and how a record fills them. ``prefix`` keeps element ids apart between tabs."""
+
+    runs: RunStore
+    prefix: str
+    views: Views | None = None
+    empty_title: str = "Your result appears here"
+    empty_text: str = ""
+    outputs: list[Component] = field(default_factory=list)
+
+    def draw(self) -> None:
+        """Draws the panel here."""
+        self.run_id = gr.State("")
+        self.empty = gr.HTML(html.empty_state(self.empty_title, self.empty_text))
+        self.head = gr.HTML(visible=False, elem_id=f"{self.prefix}-result-head")
+        self.warnings = gr.HTML(visible=False)
+        with gr.Tabs(visible=False, elem_id=f"{self.prefix}-result-tabs") as self.tabs:
+            with gr.Tab("3D", id="model", visible=False) as self.model_tab:
+                self.shape = gr.Radio([], show_label=False, container=False, interactive=True, visible=False)
+                self.model = gr.Model3D(
+                    show_label=False,
+                    height="min(62vh, 560px)",
+                    clear_color=(0.0, 0.0, 0.0, 0.0),
+                    interactive=False,
+                    elem_id=f"{self.prefix}-model",
+                    elem_classes="ls-model3d",
+                )
+                self.shape.input(self._model, [self.run_id, self.shape], self.model, **_QUIET)
+            with gr.Tab("Views", id="views", visible=False) as self.views_tab:
+                self._draw_views()
+            with gr.Tab("Video", id="video", visible=False) as self.video_tab:
+                self.video = gr.Video(show_label=False, interactive=False, autoplay=False, loop=True, height=460)
+            with gr.Tab("Plot", id="plot", visible=False) as self.plot_tab:
+                self.plot = gr.Plot(show_label=False, elem_id=f"{self.prefix}-plot")
+            with gr.Tab("Details", id="details") as self.details_tab:
+                self.details = gr.HTML()
+        self.stats = gr.HTML(visible=False)
+        self.files = gr.HTML(visible=False, elem_id=f"{self.prefix}-files")
+        self._draw_zip()
+        self.outputs = [
+            self.run_id, self.empty, self.head, self.warnings, self.tabs, self.model_tab, self.shape, self.model,
+            self.views_tab, self.view, self.layer, self.slider, self.video_tab, self.video, self.plot_tab, self.plot,
+            self.details, self.stats, self.files,
+        ]  # fmt: skip
+
+    def then_view(self, shown_by: Dependency) -> None:
+        """Puts the model into the viewer after the event that showed a run.
+
+        The viewer draws only what it is given after it has been put on the page, so the page is asked to wait for it.
+        """
+        wait = _WAIT.replace("ID", f"{self.prefix}-model")
+        shown_by.success(self._model, [self.run_id, self.shape], self.model, js=wait, **_QUIET)
+
+    def _model(self, run_id: str, shape: str | None) -> Any:
+        if not run_id:
+            return None
+        try:
+            models = self._models(self.runs.get(run_id))
+            chosen = next((o for o in models if o.path == shape), models[0] if models else None)
+            return None if chosen is None else shown(self.runs, run_id, chosen.path)
+        except StudioError as error:
+            raise gr.Error(error.message, print_exception=False) from error
+
+    @staticmethod
+    def _models(record: RunRecord) -> list[OutputRecord]:
+        """What the viewer can show, GLB before other formats."""
+        found = [o for o in record.outputs if o.kind in ("model3d", "splat")]
+        return sorted(found, key=lambda o: not o.path.endswith(".glb"))
+
+    def _draw_views(self) -> None:
+        titles = [title for title, _ in self.views.layers] if self.views else ["-"]
+        with gr.Row(elem_classes="ls-views-bar"):
+            self.view = gr.Dropdown([], label="View", interactive=True, elem_id=f"{self.prefix}-view", scale=3)
+            self.layer = gr.Radio(titles, value=titles[0], label="Compare the photo with", interactive=True, scale=2)
+        self.slider = gr.ImageSlider(
+            show_label=False, interactive=False, type="filepath", max_height=520, elem_id=f"{self.prefix}-slider"
+        )
+        gr.on(
+            [self.view.input, self.layer.input],
+            self._pick_view,
+            [self.run_id, self.view, self.layer],
+            self.slider,
+            **_QUIET,
+        )
+
+    def _draw_zip(self) -> None:
+        """A ZIP is packed when it is asked for; the page then follows its address."""
+        button = gr.Button(visible="hidden", elem_id=f"{self.prefix}-zip")
+        target = gr.Textbox(visible="hidden")
+        packed = button.click(self._zip, self.run_id, target, **_QUIET)
+        packed.success(None, target, None, js=_DOWNLOAD, api_visibility="private")
+
+    def _zip(self, run_id: str) -> str:
+        if not run_id:
+            raise gr.Error("There is no result to download yet", print_exception=False)
+        try:
+            return address(lend(self.runs.settings, run_id, self.runs.zip(run_id)))
+        except StudioError as error:
+            raise gr.Error(error.message, print_exception=False) from error
+
+    def _pick_view(self, run_id: str, view: int | None, layer: str) -> Any:
+        if not run_id or view is None:
+            return gr.skip()
+        try:
+            return self._pair(self.runs.get(run_id), int(view), layer)
+        except StudioError as error:
+            raise gr.Error(error.message, print_exception=False) from error
+
+    def clear(self) -> Updates:
+        """An empty panel."""
+        gone = gr.update(visible=False)
+        return {
+            self.run_id: "",
+            self.empty: gr.update(visible=True),
+            self.head: gone,
+            self.warnings: gone,
+            self.tabs: gone,
+            self.stats: gone,
+            self.files: gone,
+            self.model: None,
+        }
+
+    def hide(self) -> Updates:
+        """Nothing at all, while a job runs."""
+        return {**self.clear(), self.empty: gr.update(visible=False)}
+
+    def show(self, record: RunRecord, who: Caller) -> Updates:
+        """A finished run. Failed and cancelled ones say so and show what there is."""
+        updates = self.hide()
+        updates[self.run_id] = record.id
+        updates[self.head] = gr.update(value=self._head(record, who), visible=True)
+        notes = self._notes(record)
+        updates[self.warnings] = gr.update(value=notes, visible=bool(notes))
+        if record.state != "done":
+            return updates
+        self._show_files(record, updates)
+        return updates
+
+    def _show_files(self, record: RunRecord, updates: Updates) -> None:
+        selected = "details"
+        for kind, tab, component in (("plot", self.plot_tab, self.plot), ("video", self.video_tab, self.video)):
+            output = next((o for o in record.outputs if o.kind == kind), None)
+            updates[tab] = gr.update(visible=output is not None, **({"label": output.title} if output else {}))
+            updates[component] = None if output is None else self._value(record, output)
+            selected = kind if output else selected
+        models = self._models(record)
+        shapes = [(o.title, o.path) for o in models]
+        value = models[0].path if models else None
+        updates[self.model_tab] = gr.update(visible=bool(models))
+        updates[self.shape] = gr.update(choices=shapes, value=value, visible=len(models) > 1)
+        selected = "model" if models else selected
+        pairs = len(self._of(record, self.views.base)) if self.views else 0
+        updates[self.views_tab] = gr.update(visible=pairs > 0)
+        if pairs and self.views:
+            names = [(o.title, i) for i, o in enumerate(self._of(record, self.views.base))]
+            title = self.views.layers[0][0]
+            updates[self.view] = gr.update(choices=names, value=0)
+            updates[self.layer] = gr.update(value=title)
+            updates[self.slider] = self._pair(record, 0, title)
+        updates[self.tabs] = gr.update(visible=True, selected=selected)
+        updates[self.details] = _details(record)
+        updates[self.stats] = gr.update(value=html.stats(record.summary), visible=bool(record.summary))
+        updates[self.files] = gr.update(value=html.file_row(self._links(record)), visible=True)
+
+    def _value(self, record: RunRecord, output: OutputRecord) -> Any:
+        path = shown(self.runs, record.id, output.path)
+        return _figure(Path(path)) if output.kind == "plot" else path
+
+    def _pair(self, record: RunRecord, index: int, layer: str) -> tuple[str, str]:
+        if self.views is None:
+            raise NotFound("This result has no views to compare")
+        role = next((role for title, role in self.views.layers if title == layer), self.views.layers[0][1])
+        base, other = self._of(record, self.views.base), self._of(record, role)
+        if not (0 <= index < len(base) and index < len(other)):
+            raise NotFound("This result has no such view")
+        return (shown(self.runs, record.id, base[index].path), shown(self.runs, record.id, other[index].path))
+
+    @staticmethod
+    def _of(record: RunRecord, role: str) -> list[OutputRecord]:
+        return [o for o in record.outputs if o.role == role]
+
+    def _head(self, record: RunRecord, who: Caller) -> str:
+        badges = {"failed": "bad", "cancelled": "warn"}
+        state = "" if record.state == "done" else html.badge(record.state, badges.get(record.state, "plain"))
+        engine = html.badge(engine_title(record)) if record.engine else ""
+        mine = "" if who.owns(record) else html.badge("read only", "plain")
+        seconds = (record.finished or 0) - (record.started or 0) if record.finished and record.started else 0
+        took = f" in {html.duration_text(seconds)}" if record.state == "done" else ""
+        when = f"<span>{html.age_text(record.created)}{took}</span>"
+        return (
+            f'<div class="ls-result-head"><div class="ls-badge-line">{engine}{state}{mine}{when}</div>'
+            f"{html.link_field(record.id)}</div>"
+        )
+
+    @staticmethod
+    def _notes(record: RunRecord) -> str:
+        if record.state == "failed":
+            return html.note(record.error or "This run failed.", "bad")
+        if record.state == "cancelled":
+            return html.note("This run was stopped before it ended; it has no results.", "warn")
+        return html.note(record.warnings, "warn") if record.warnings else ""
+
+    def _links(self, record: RunRecord) -> Iterable[html.FileLink]:
+        size = _sum_sizes(self.runs, record)
+        yield html.FileLink("", "Everything", "ZIP", size, press=f"{self.prefix}-zip")
+        many: dict[str, int] = {}
+        for output in record.outputs:
+            many[output.role] = many.get(output.role, 0) + 1
+        for output in record.outputs:
+            if output.role in _HIDDEN_ROLES or many[output.role] > 1:
+                continue
+            path = Path(shown(self.runs, record.id, output.path))
+            yield html.FileLink(address(str(path)), output.title, path.suffix[1:].upper(), path.stat().st_size)
+
+
+def engine_title(record: RunRecord) -> str:
+    """The title of the engine a run used; its name where the engine is gone."""
+    try:
+        engines = registry.get(record.pipeline).engines
+    except NotFound:
+        return record.engine
+    return next((e.title for e in engines if e.name == record.engine), record.engine)
+
+
+def _sum_sizes(runs: RunStore, record: RunRecord) -> int:
+    folder = runs.folder(record.id)
+    return sum((folder / o.path).stat().st_size for o in record.outputs if (folder / o.path).is_file())
+
+
+def _figure(path: Path) -> go.Figure:
+    """A saved plotly figure in colours that read on light and dark pages."""
+    figure = pio.from_json(path.read_text(encoding="utf-8"))
+    line = "rgba(128,140,136,.35)"
+    axis = {"backgroundcolor": "rgba(0,0,0,0)", "gridcolor": line, "zerolinecolor": line}
+    return figure.update_layout(
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        font={"color": "#7c8985", "family": "IBM Plex Sans, sans-serif"},
+        scene={"xaxis": axis, "yaxis": axis, "zaxis": axis},
+        margin={"l": 0, "r": 0, "t": 24, "b": 0},
+        height=480,
+    )
+
+
+def _details(record: RunRecord) -> str:
+    """Stages with their seconds, inputs, options and licences of a run, as tables."""
+    inputs = ", ".join(i.name for i in record.inputs[:12]) + (" ..." if len(record.inputs) > 12 else "")
+    rows = [("Input", inputs), ("Engine", record.engine), ("Weights", ", ".join(record.weights) or "none needed")]
+    rows += [(f"Time: {stage}", f"{seconds:.1f} s") for stage, seconds in record.seconds.items()]
+    rows += [("Licence", text) for text in record.licences]
+    rows += [(f"Option: {name}", _option(value)) for name, value in record.options.items() if value not in (None, "")]
+    return html.two_columns(rows)
+
+
+def _option(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in value.items())
+    return str(value)

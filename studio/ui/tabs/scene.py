@@ -1,0 +1,149 @@
+"""The Scene tab: photos, a video, a stereo pair or a COLMAP folder into cameras, depth and a point cloud to walk in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from models.runtime.errors import StudioError
+from pipelines import registry
+from pipelines.base import Inputs, Options, Pipeline, ready_weights
+from studio.ui import components as html
+from studio.ui.examples import Example, example_cards
+from studio.ui.intake import assign
+from studio.ui.job_view import JobView, Shell
+from studio.ui.options_panel import AUTO, engine_choice, options_panel
+from studio.ui.results import ResultsPanel, Views
+from studio.ui.thumbs import strip
+
+ID = "scene"
+EXAMPLES_DIR = Path(__file__).resolve().parents[3] / "examples" / "scene"
+VIEWS = Views(base="photo", layers=(("Depth", "depth"), ("Confidence", "confidence")))
+WORDS = {
+    "features": "Looking for features",
+    "matching": "Matching the photos",
+    "mapping": "Finding the cameras",
+    "undistort": "Straightening the photos",
+    "depth": "Measuring depth",
+    "consistency": "Comparing the views",
+    "fusion": "Joining the points",
+    "stereo": "Measuring depth",
+    "frames": "Choosing frames",
+}
+SINGLE = (
+    "One photo: the built-in engine finds depth by comparing views, so it needs at least two photos of the same place "
+    "taken from different spots; it does not invent depth.",
+    "With a Depth Anything 3 checkpoint installed, this tab also turns a single photo into depth and a 3D view.",
+)
+
+
+def examples() -> list[Example]:
+    """What ships with the project and with its packages."""
+    found = []
+    room = sorted((EXAMPLES_DIR / "room").glob("*.jpg")) + sorted((EXAMPLES_DIR / "room").glob("*.png"))
+    if len(room) >= 2:
+        found.append(Example("Room", f"{len(room)} rendered photos", tuple(room), room[0]))
+    video = next(iter(sorted(EXAMPLES_DIR.glob("*.mp4"))), None)
+    if video is not None and room:
+        found.append(Example("Walk", "a short video", (video,), room[len(room) // 2]))
+    skimage = find_spec("skimage")
+    if skimage is not None and skimage.origin:
+        pair = tuple(Path(skimage.origin).parent / "data" / f"motorcycle_{side}.png" for side in ("left", "right"))
+        if all(path.is_file() for path in pair):
+            # Middlebury 2014 calibration at this size, as scikit-image states it.
+            calibration = {
+                "stereo_rectified": True,
+                "stereo_focal_px": 994.978,
+                "stereo_baseline_m": 0.193001,
+                "stereo_doffs": 31.086,
+            }
+            found.append(Example("Motorcycle", "a stereo pair", pair, pair[0], calibration))
+    return found
+
+
+class SceneTab:
+    """Draws the tab inside the page and connects it."""
+
+    def __init__(self, shell: Shell) -> None:
+        self.shell = shell
+        self.studio = shell.studio
+        self.pipeline: Pipeline = registry.get(ID)
+        self.results = ResultsPanel(
+            self.studio.runs,
+            ID,
+            VIEWS,
+            "Your scene appears here",
+            "Add photos of one place from different spots, then reconstruct: cameras, depth and a point cloud to look "
+            "around in.",
+        )
+        self.job = JobView(shell, ID, self.results, WORDS)
+
+    def draw(self) -> None:
+        with gr.Row(elem_classes="ls-columns"):
+            with gr.Column(scale=4, min_width=330) as self.inputs_column:
+                gr.HTML(html.intro(self.pipeline.title, self.pipeline.tagline))
+                self._draw_inputs()
+            with gr.Column(scale=7, min_width=330):
+                self.results.draw()
+                self._draw_after()
+        self._wire()
+
+    def _draw_inputs(self) -> None:
+        self.files = gr.File(
+            label="Photos, a video, a stereo pair or a ZIP",
+            file_count="multiple",
+            file_types=["image", "video", ".zip", ".tar", ".gz"],
+            height=150,
+            elem_id=f"{ID}-files",
+        )
+        self.given = gr.HTML(visible=False, elem_id=f"{ID}-given")
+        examples_at = gr.Column()
+        self.engine = engine_choice(self.pipeline.engines, elem_id=f"{ID}-engine")
+        self.engine_line = gr.HTML(html.engine_line(self.pipeline, AUTO, self.studio.weights))
+        self.options = options_panel(
+            self.pipeline.options, skip={"engine"}, basic={"stereo_rectified"}, prefix=f"{ID}-option"
+        )
+        with examples_at:
+            example_cards(examples(), self.files, self.options, self.studio.settings.limits, ID)
+        self.job.draw("Reconstruct")
+        gr.HTML(html.licence_line(self.pipeline.engines[-1].licence))
+
+    def _draw_after(self) -> None:
+        """What can be done with a result."""
+
+    def _wire(self) -> None:
+        private: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+        self.files.change(self._look_at, [self.files, self.engine], [self.given], **private)
+        self.engine.change(self._engine_line, [self.engine], [self.engine_line], **private)
+        self.job.wire(self._read, [self.files, self.engine, *self.options.controls])
+
+    def _read(self, files: Sequence[str] | None, engine: str, *values: Any) -> tuple[Inputs, Options]:
+        return assign(self.pipeline, files), self.options.build(values, {"engine": engine})
+
+    def _engine_line(self, engine: str) -> str:
+        return html.engine_line(self.pipeline, engine, self.studio.weights)
+
+    def _look_at(self, files: Sequence[str] | None, engine: str) -> Any:
+        """Shows what was dropped, and says at once what cannot work."""
+        if not files:
+            return gr.update(visible=False)
+        try:
+            inputs = assign(self.pipeline, files)
+            photos = [path for paths in inputs.files.values() for path in paths]
+            pictures = strip(photos, self.studio.settings.limits) if set(inputs.files) == {"photos"} else ""
+        except StudioError as error:
+            return gr.update(value=html.note(error.message, "bad"), visible=True)
+        if len(inputs.get("photos")) == 1 and len(inputs.files) == 1 and not self._takes_one(engine):
+            pictures += html.note(SINGLE, "warn", html.models_link("See the checkpoints in Models"))
+        return gr.update(value=pictures, visible=bool(pictures))
+
+    def _takes_one(self, engine: str) -> bool:
+        """Whether the engine that would run makes depth from one photo: only learned ones do."""
+        return any(
+            not e.embedded and engine in (AUTO, e.name) and ready_weights(e, self.studio.weights) is not None
+            for e in self.pipeline.engines
+        )
