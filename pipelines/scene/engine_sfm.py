@@ -72,7 +72,7 @@ def infer(source: SceneSource, options: SceneOptions, ctx: RunContext) -> Iterat
         else:
             yield said
         ctx.check()
-    check_count(photos)
+    check_count(photos, state.warnings)
     if source.kind == "stereo":
         prediction = yield from stereo_prediction(photos, options, ctx, state)
     else:
@@ -82,11 +82,12 @@ def infer(source: SceneSource, options: SceneOptions, ctx: RunContext) -> Iterat
     state.save(work)
 
 
-def check_count(photos: list[WorkingPhoto]) -> None:
+def check_count(photos: list[WorkingPhoto], warnings: list[str]) -> None:
+    why = f" ({warnings[-1]})" if warnings else ""
     if len(photos) == 1:
-        raise InputError(f"Only {photos[0].name} could be read; at least two photos of one place are needed")
+        raise InputError(f"Only {photos[0].name} could be read; at least two photos of one place are needed{why}")
     if not photos:
-        raise InputError("None of the photos could be read; use JPEG, PNG, WEBP or TIFF images")
+        raise InputError(f"None of the photos could be read; use JPEG, PNG, WEBP or TIFF images{why}")
     if all(p.sharpness < _BLURRED for p in photos):
         raise InputError(
             "The photos are too blurred to find anything to match; use sharp photos of something with visible texture"
