@@ -195,13 +195,10 @@ class ModelCache:
                 pass
 
     def snapshot(self) -> list[CacheEntry]:
-        """What is loaded, most recently used first."""
+        """What is loaded, most recently used first. Never waits for a model that is being moved."""
         now = time.monotonic()
-        with self._state:
-            slots = sorted(self._slots.values(), key=lambda s: -s.order)
-            return [
-                CacheEntry(s.key, str(s.device), s.place, s.bytes, s.pins, now - s.used, s.load_seconds) for s in slots
-            ]
+        slots = sorted(self._slots.values(), key=lambda s: -s.order)
+        return [CacheEntry(s.key, str(s.device), s.place, s.bytes, s.pins, now - s.used, s.load_seconds) for s in slots]
 
     def clear(self) -> None:
         """Drops everything that is not in use."""

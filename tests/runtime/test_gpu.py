@@ -12,8 +12,10 @@ from pkgutil import walk_packages
 
 import numpy as np
 import pytest
+import torch
 
 import pipelines
+from models.runtime.cache import ModelCache, ModelSpec
 from models.runtime.errors import InputError, OutOfMemory
 from models.runtime.gpu import gpu, gpu_functions
 from tests.runtime.gpu_cases import CASES
@@ -92,6 +94,25 @@ def product_functions() -> list:
         if not module.ispkg and "worker" not in module.name:  # workers are programs of their own
             import_module(module.name)
     return [each for each in gpu_functions() if not each.name.startswith("tests.")]
+
+
+CACHE = ModelCache(lambda: torch.device("cpu"), fixed=True)
+NET = ModelSpec("net", lambda device: torch.nn.Linear(2, 2).to(device))
+
+
+@gpu(duration=10)
+def inferred(count: int) -> Iterator[np.ndarray]:
+    with CACHE.use(NET) as net, torch.inference_mode():
+        for n in range(count):
+            yield net(torch.full((1, 2), float(n))).numpy()
+
+
+def test_a_worker_finds_the_networks_placed_before_it_was_forked() -> None:
+    CACHE.preload((NET,))
+    here = list(inferred(3))
+    there = list(forked(inferred)(3))
+    np.testing.assert_array_equal(here, there)
+    assert CACHE.snapshot()[0].pins == 0
 
 
 def test_every_gpu_function_survives_a_worker(tmp_path: Path) -> None:
