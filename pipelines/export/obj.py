@@ -20,10 +20,8 @@ def _rows(prefix: str, table: NDArray[np.floating], digits: int) -> str:
 def _face_rows(parts: list[NDArray[np.integer] | None]) -> str:
     """Rows "f a/b/c ..." from 0-based ids of vertices, texture coordinates and normals, any of the last two None."""
     present = [p for p in parts if p is not None]
-    if parts[2] is not None and parts[1] is None:
-        corner = " %d//%d"
-    else:
-        corner = " " + "/".join(["%d"] * len(present))
+    only_normals = parts[2] is not None and parts[1] is None
+    corner = " %d//%d" if only_normals else " " + "/".join(["%d"] * len(present))
     table = np.stack(present, axis=-1) + 1  # (F, 3, K)
     return (("f" + corner * 3 + "\n") * len(table)) % tuple(table.ravel().tolist())
 

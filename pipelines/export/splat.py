@@ -46,7 +46,7 @@ class Gaussians:
 
 
 def write_splat_ply(path: Path, gaussians: Gaussians) -> Path:
-    """The training format: logarithmic scales, logit opacities, quaternions wxyz; higher harmonics channel by channel."""
+    """The training format: logarithms of scales, logits of opacities, wxyz; higher harmonics channel by channel."""
     g = gaussians
     opacity = np.clip(np.asarray(g.opacities, np.float64), 1e-7, 1 - 1e-7)
     rest = np.swapaxes(np.asarray(g.sh)[:, 1:], 1, 2).reshape(len(g), -1)  # (N, 3 * (K - 1))
@@ -68,8 +68,8 @@ def write_splat_ply(path: Path, gaussians: Gaussians) -> Path:
 def write_splat(path: Path, gaussians: Gaussians) -> Path:
     """32 bytes per splat, the largest and most opaque first so that a stream shows them first.
 
-    Position and scale as float32, RGBA as bytes, quaternion wxyz as ``128 + 128 q`` bytes; view-dependent colour is left
-    out.
+    Position and scale as float32, RGBA as bytes, quaternion wxyz as ``128 + 128 q`` bytes; view-dependent
+    colour is left out.
     """
     g = gaussians
     opacity = np.asarray(g.opacities, np.float64)
