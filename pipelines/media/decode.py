@@ -13,6 +13,7 @@ import numpy as np
 from av.container import InputContainer
 from av.error import EOFError as EndOfFile
 from av.error import FFmpegError
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace
@@ -147,6 +148,27 @@ class Source:
 
     def seconds(self, stamp: int) -> float:
         return float(stamp * self.base) - self.origin
+
+    @property
+    def shift(self) -> int:
+        """The origin in ticks of the stream."""
+        return round(self.origin / self.base)
+
+    def packets(self) -> Iterator[Packet]:
+        """All packets with timestamps, in order of decoding; ends where the file breaks off."""
+        packets = self.container.demux(self.stream)
+        while True:
+            self.clock.start()
+            try:
+                packet = next(packets, None)
+            except FFmpegError:
+                self.complete = False
+                return
+            self.clock.tick()
+            if packet is None:
+                return
+            if packet.pts is not None and packet.dts is not None:
+                yield packet
 
     @property
     def rate(self) -> Fraction:

@@ -11,15 +11,12 @@ from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
-import av
-from av.error import FFmpegError
 from moviepy import VideoClip, VideoFileClip, concatenate_videoclips
 
 from models.runtime.errors import InputError
 from models.runtime.settings import Limits
 from pipelines.media.atomic import replacing
-from pipelines.media.decode import open_video
-from pipelines.media.track import AudioTrack
+from pipelines.media.remux import copy_pictures
 from pipelines.media.video import probe
 
 _EVEN = "pad=ceil(iw/2)*2:ceil(ih/2)*2"
@@ -94,30 +91,7 @@ def mux(video: Path, audio: Path, target: Path, limits: Limits, audio_start: flo
     Raises:
         InputError, LimitExceeded: one of the files cannot be read.
     """
-    target = Path(target)
-    seconds = probe(video, limits).duration
-    with (
-        open_video(video, limits) as source,
-        replacing(target) as temporary,
-        av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as output,
-    ):
-        try:
-            stream = output.add_stream_from_template(source.stream)
-        except (FFmpegError, ValueError) as error:
-            raise InputError(f"The pictures of {Path(video).name} do not fit into MP4; convert it first") from error
-        track = AudioTrack(output, audio, limits, audio_start)
-        try:
-            shift = round(source.origin / source.base)
-            for packet in source.container.demux(source.stream):
-                if packet.dts is None or packet.pts is None:
-                    continue
-                packet.pts -= shift
-                packet.dts -= shift
-                packet.stream = stream
-                when = float(packet.dts * source.base)
-                output.mux(packet)
-                track.advance(when)
-            track.finish(seconds)
-        finally:
-            track.close()
-    return target
+    probe(video, limits)
+    with replacing(Path(target)) as temporary:
+        copy_pictures(video, temporary, limits, audio, audio_start)
+    return Path(target)

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from models.runtime.errors import InputError
+from models.runtime.errors import EngineUnavailable, InputError
 from models.runtime.settings import Limits
 from pipelines.media.audio import read_audio, write_wav
 from pipelines.media.edit import cut, join, mux
@@ -115,6 +115,48 @@ class TestWholeOrAbsent:
         writer.close()
         writer.close()
         assert probe(tmp_path / "a.mp4", LIMITS).frames == 1
+
+
+class TestSeparateProcess:
+    @pytest.mark.parametrize("size", [(160, 96), (161, 97)])
+    def test_gives_the_same(self, tmp_path: Path, size: tuple[int, int]) -> None:
+        rate = Fraction(30000, 1001)
+        sound = write_sound(tmp_path / "s.m4a", "aac", tone(1.0, 44100), 44100)
+        (tmp_path / "out").mkdir()
+        path = write(tmp_path / "out/a.mp4", 30, size, rate, audio_from=sound, separate_process=True)
+        info = probe(path, LIMITS)
+        assert (info.fps, info.frames, info.has_audio) == (rate, 30, True)
+        assert (info.width, info.height) == (size[0] + size[0] % 2, size[1] + size[1] % 2)
+        frames = list(VideoReader(path, LIMITS))
+        assert [number_in(f.rgb[: size[1], : size[0]]) for f in frames] == list(range(30))
+        assert np.abs(frames[0].rgb[10, 20].astype(int) - (200, 40, 40)).max() <= 6
+        assert packets(path, "audio") == packets(sound, "audio")
+        assert atoms(path).index(b"moov") < atoms(path).index(b"mdat")
+        assert [p.name for p in path.parent.iterdir()] == ["a.mp4"]
+
+    def test_error_in_the_body_leaves_nothing(self, tmp_path: Path) -> None:
+        with (
+            pytest.raises(RuntimeError, match="model failed"),
+            VideoWriter(tmp_path / "a.mp4", 25, (640, 480), separate_process=True) as writer,
+        ):
+            writer.write(np.zeros((480, 640, 3), np.uint8))
+            raise RuntimeError("model failed")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_encoder_that_dies(self, tmp_path: Path) -> None:
+        with (
+            pytest.raises(EngineUnavailable, match="encoder stopped"),
+            VideoWriter(tmp_path / "a.mp4", 25, (640, 480), separate_process=True) as writer,
+        ):
+            writer._encoder._program.kill()
+            for _ in range(20):
+                writer.write(np.zeros((480, 640, 3), np.uint8))
+        assert list(tmp_path.iterdir()) == []
+
+    def test_is_taken_where_nothing_is_built_in(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("pipelines.media.writer.built_in", lambda: False)
+        monkeypatch.setattr("pipelines.media.writer.BuiltInEncoder", None)
+        assert probe(write(tmp_path / "a.mp4", 3), LIMITS).frames == 3
 
 
 class TestSound:
