@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -35,7 +36,13 @@ def load_torch(path: Path, device: str = "cpu") -> Any:
     except (
         Exception
     ) as error:  # torch has no family of reading errors: struct, zip, pickle and runtime errors all occur
-        raise WeightsInvalid(f"{path.name} is not a readable checkpoint: {_first_line(error)}") from error
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        why = (
+            f"it asks for {found[1]}, which no checkpoint needs; it was not run"
+            if found
+            else f"truncated, damaged or of another kind ({type(error).__name__})"
+        )
+        raise WeightsInvalid(f"{path.name} is not a readable checkpoint: {why}") from error
 
 
 def load_npz(path: Path, only: Collection[str] | None = None) -> dict[str, np.ndarray]:

@@ -348,7 +348,7 @@ def test_torch_checkpoints(tmp_path: Path, zipped: bool) -> None:
 def test_hostile_torch_checkpoints_are_refused(tmp_path: Path, zipped: bool) -> None:
     marker, path = tmp_path / "pwned", tmp_path / "x.pth"
     torch.save({"a": Calls(os.system, f"touch {marker}")}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(WeightsInvalid):
+    with pytest.raises(WeightsInvalid, match=r"asks for posix\.system|asks for nt\.system"):
         load_torch(path)
     assert not marker.exists()
 
