@@ -75,10 +75,17 @@ def forget_copies(temp_dir: Path, files: Mapping[int, set[str]]) -> int:
     for copy in list(temp_dir.rglob("*")):
         if copy.is_file() and copy.stat().st_size in files and hash_path(copy) in files[copy.stat().st_size]:
             remove(copy)
-            with contextlib.suppress(OSError):  # a folder that still holds other copies stays
-                copy.parent.rmdir()
+            _remove_empty(copy.parent, temp_dir)
             gone += 1
     return gone
+
+
+def _remove_empty(folder: Path, top: Path) -> None:
+    """Removes a folder and those above it, below ``top``, as far as they are empty."""
+    with contextlib.suppress(OSError):
+        while folder != top:
+            folder.rmdir()
+            folder = folder.parent
 
 
 def sweep_folder(folder: Path, age_days: float, max_bytes: int) -> int:

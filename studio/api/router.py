@@ -9,7 +9,6 @@ uploads are measured while they arrive, and all work goes through the one job qu
 
 import mimetypes
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +21,7 @@ from starlette.routing import Match
 from models.runtime.errors import NotFound
 from pipelines import registry
 from pipelines.base import Inputs, Pipeline
-from studio import forms
+from studio import __version__, forms
 from studio.api import views
 from studio.api.auth import caller_dependency
 from studio.api.errors import JsonRoute, Unauthorized, refusal
@@ -64,19 +63,12 @@ def build_router(studio: Studio) -> APIRouter:
     return router
 
 
-def product_version() -> str:
-    try:
-        return version("likeness-studio")
-    except PackageNotFoundError:  # run from a checkout
-        return "0"
-
-
 def _add_health(router: APIRouter, studio: Studio, caller: Callable[..., Caller]) -> None:
     @router.get("/health", tags=["studio"], summary="Is the studio up, and how busy is it?")
     def health(request: Request) -> dict[str, Any]:
         """Open to all, so that watchdogs can ask; strangers learn only that it is up and how busy it is."""
         jobs = studio.jobs.active()
-        answer: dict[str, Any] = {"status": "ok", "version": product_version(), "active_jobs": len(jobs)}
+        answer: dict[str, Any] = {"status": "ok", "version": __version__, "active_jobs": len(jobs)}
         try:
             caller(request)
         except Unauthorized:
@@ -248,7 +240,7 @@ def _add_openapi(router: APIRouter) -> None:
     def openapi(request: Request) -> JSONResponse:
         schema = get_openapi(
             title="Likeness Studio",
-            version=product_version(),
+            version=__version__,
             description="Photos, videos, voices and drawings in; faces, bodies, talking heads, characters, scenes out.",
             routes=described,
         )

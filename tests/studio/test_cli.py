@@ -176,6 +176,19 @@ def test_batch_from_a_table(photo: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert len(runs_left(tmp_path)) == 2
 
 
+def test_doctor_is_honest(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(["doctor"]) in (0, 1)
+    lines = capsys.readouterr().out.splitlines()
+    for name in ("python", "workspace", "disk", "memory", "ffmpeg", "weights", "device", "cuda", "onnxruntime", "tab"):
+        assert any(line[7:].startswith(name) for line in lines), name
+    assert run(["doctor", "--device", "nonsense"]) == 1
+    [broken] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BROKEN device")]
+    assert "auto" in broken
+    monkeypatch.setenv("STUDIO_WORKSPACE", "/proc/nowhere")
+    assert run(["doctor"]) == 1
+    assert "BROKEN workspace" in capsys.readouterr().out
+
+
 def test_bench_lists_and_refuses(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["bench"]) == 0
     assert run(["bench", "nothing"]) == 2

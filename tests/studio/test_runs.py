@@ -99,6 +99,9 @@ def test_delete_leaves_no_trace(runs: RunStore, inputs: Inputs, settings: Settin
         (settings.temp_dir / name).mkdir(parents=True)
         shutil.copy(source, settings.temp_dir / name / source.name)
     runs.zip(record.id)
+    earlier = runs.shown_folder(record.id) / "1-2" / "scene.glb"  # shown before the scene was filtered again
+    earlier.parent.mkdir(parents=True)
+    earlier.write_bytes(b"an earlier version")
 
     runs.delete(record.id)
     assert not runs.folder(record.id).exists()
@@ -108,6 +111,7 @@ def test_delete_leaves_no_trace(runs: RunStore, inputs: Inputs, settings: Settin
     assert (settings.measurements_dir / "face" / f"{sha}.npz").exists()  # another run has the same photo
     runs.delete(other.id)
     assert not list(settings.measurements_dir.rglob("*.npz"))
+    assert [p.name for p in settings.temp_dir.iterdir() if p.name not in ("0", "runs")] == []
     assert list(settings.runs_dir.iterdir()) == [] and photo.exists()
 
 
