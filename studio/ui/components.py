@@ -9,6 +9,9 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
+from typing import Any
+
+import gradio as gr
 
 from models.runtime.device import DeviceInfo
 from models.runtime.errors import WeightsMissing
@@ -16,6 +19,8 @@ from models.runtime.weights import WeightsStore
 from pipelines.base import Pipeline, Progress, choose_engine, ready_weights
 
 PRODUCT = "Likeness Studio"
+# Events that only change the page: no spinner, no part of the public interface, as many at once as there are pages.
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 _MARK = (
     '<svg viewBox="0 0 40 40" aria-hidden="true"><rect width="40" height="40" rx="10" fill="var(--primary-600)"/>'
     '<g fill="none" stroke="#fff" stroke-width="1.8" stroke-linejoin="round">'
@@ -50,6 +55,11 @@ class FileLink:
     kind: str
     size: int
     press: str = ""
+
+
+def block(value: str = "", **place: Any) -> gr.HTML:
+    """A place for HTML of this module, free of Gradio's own styles for running text."""
+    return gr.HTML(value, apply_default_css=False, padding=False, **place)
 
 
 def bytes_text(size: float) -> str:
@@ -95,6 +105,11 @@ def header(device: DeviceInfo | None) -> str:
 
 def intro(title: str, tagline: str) -> str:
     return f'<div class="ls-intro"><h2>{escape(title)}</h2><p>{escape(tagline)}</p></div>'
+
+
+def group_line(title: str, text: str) -> str:
+    """The heading of a group of options."""
+    return f'<div class="ls-group"><b>{escape(title)}</b> {escape(text)}</div>'
 
 
 def empty_state(title: str, text: str) -> str:

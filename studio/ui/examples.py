@@ -12,6 +12,7 @@ import gradio as gr
 from gradio.components import Component
 
 from models.runtime.settings import Limits
+from studio.ui import components as html
 from studio.ui.options_panel import OptionsPanel
 from studio.ui.thumbs import data_uri
 
@@ -40,11 +41,11 @@ def example_cards(
             f'<img src="{data_uri(example.picture, limits, 220)}" alt=""><b>{escape(example.title)}</b>'
             f"<span>{escape(example.note)}</span></button>"
         )
-    gr.HTML(f'<div class="ls-examples-title">Try an example</div><div class="ls-examples">{"".join(cards)}</div>')
+    html.block(f'<div class="ls-examples-title">Try an example</div><div class="ls-examples">{"".join(cards)}</div>')
     changed = [files, *panel.controls]
     for number, example in enumerate(examples):
-        button = gr.Button(visible="hidden", elem_id=f"{prefix}-example-{number}")
-        button.click(_fill(example, files, panel), None, changed, show_progress="hidden", api_visibility="private")
+        button = gr.Button(elem_classes="ls-bridge", elem_id=f"{prefix}-example-{number}")
+        button.click(_fill(example, files, panel), None, changed, **html.QUIET)
     return changed
 
 

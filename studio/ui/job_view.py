@@ -34,7 +34,8 @@ class Shell:
     """What the tabs share: the studio, the tab bar, and who sits at the browser.
 
     ``secret`` keeps the browser's own secret, ``last_job`` the job it started last (both in the browser's storage);
-    ``opened`` carries "show this run" from Gallery and links to the tab that can: ``[pipeline, run id, nonce]``.
+    ``opened`` carries "show this run" from Gallery and links to the tab that can: ``[pipeline, run id, only to look,
+    nonce]``, where the nonce lets the same run be opened twice.
     """
 
     studio: Studio
@@ -62,7 +63,7 @@ class JobView:
             self.run = gr.Button(label, variant="primary", elem_id=f"{self.pipeline_id}-run", scale=3)
             self.stop = gr.Button("Stop", variant="stop", visible=False, elem_id=f"{self.pipeline_id}-stop", scale=1)
         self.job_id = gr.State("")
-        self.progress = gr.HTML(visible=False, elem_id=f"{self.pipeline_id}-progress")
+        self.progress = html.block(visible=False, elem_id=f"{self.pipeline_id}-progress")
 
     @property
     def outputs(self) -> list[Component]:
@@ -87,18 +88,15 @@ class JobView:
             start,
             [self.shell.secret, *controls],
             self.outputs,
-            show_progress="hidden",
-            concurrency_limit=None,
-            api_visibility="private",
+            **html.QUIET,
         )
         self.panel.then_view(started)
         self.stop.click(
             self._stop,
             [self.job_id, self.shell.secret],
             [self.stop],
-            show_progress="hidden",
             queue=False,
-            api_visibility="private",
+            **html.QUIET,
         )
 
     def show(self, run_id: str, who: Caller) -> Iterator[Updates]:
@@ -113,7 +111,7 @@ class JobView:
         record = self.studio.runs.get(job.id)
         mine = who.owns(record)
         yield {
-            **self.panel.hide(),
+            **self.panel.busy(),
             self.run: gr.update(interactive=False),
             self.stop: gr.update(visible=mine, interactive=True, value="Stop"),
             self.job_id: job.id,
@@ -158,8 +156,7 @@ class JobView:
         progress = snapshot.progress
         stage = progress.stage if progress else "prepare"
         title = self.words.get(stage, stage.replace("_", " ").capitalize())
-        note = (progress.note if progress else "") or "You may close this page; the result will be in the Gallery."
-        return html.progress_box(title, progress, seconds, note)
+        return html.progress_box(title, progress, seconds)
 
     def _stop(self, job_id: str, secret: str | None, request: gr.Request) -> Any:
         if not job_id:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from models.runtime.errors import StudioError
 from models.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from studio.services import Studio
 
+log = logging.getLogger("studio.launch")
 MAX_THREADS = 80
 
 
@@ -63,6 +67,26 @@ def serve(studio: Studio, **overrides: Any) -> Any:
     from studio.ui.layout import build_ui
 
     studio.start_sweeper()
+    obtain_embedded(studio)
     page = build_ui(studio)
     page.queue(default_concurrency_limit=4, max_size=4 * studio.settings.limits.queue_size)
     return page.launch(**(launch_kwargs(studio) | overrides))
+
+
+def obtain_embedded(studio: Studio) -> threading.Thread | None:
+    """Gets what the built-in engines need in the background, where it is missing and may be fetched.
+
+    Where it cannot be had now, the page works all the same: an engine that needs it says what is missing.
+    """
+    if studio.settings.offline or studio.settings.read_only:
+        return None
+
+    def work() -> None:
+        try:
+            studio.weights.fetch("embedded")
+        except StudioError as error:
+            log.warning("the embedded models are not complete: %s", error.message)
+
+    thread = threading.Thread(target=work, name="studio-embedded", daemon=True)
+    thread.start()
+    return thread

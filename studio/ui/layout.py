@@ -11,6 +11,8 @@ import gradio as gr
 from models.runtime.device import describe_device
 from models.runtime.errors import NotFound, StudioError
 from pipelines import registry
+from studio.privacy import Caller
+from studio.runs import RunRecord
 from studio.services import Studio
 from studio.ui import components as html
 from studio.ui.endpoints import add_endpoint
@@ -33,8 +35,8 @@ def build_ui(studio: Studio) -> gr.Blocks:
         secret = gr.BrowserState("", storage_key="likeness-studio-secret", secret=_SCRAMBLE)
         last_job = gr.BrowserState(None, storage_key="likeness-studio-job", secret=_SCRAMBLE)
         opened = gr.State(None)
-        header = gr.HTML(html.header(None), elem_id="studio-header")
-        banner = gr.HTML(visible=False, elem_id="studio-banner")
+        header = html.block(html.header(None), elem_id="studio-header")
+        banner = html.block(visible=False, elem_id="studio-banner")
         with gr.Tabs(elem_id="studio-tabs") as tabs:
             shell = Shell(studio, tabs, secret, last_job, opened)
             for pipeline_id in built:
@@ -47,7 +49,7 @@ def build_ui(studio: Studio) -> gr.Blocks:
                 GalleryTab(shell).draw(gallery)
             with gr.Tab("Models", id="models", elem_id="tab-models") as models:
                 ModelsTab(shell).draw(models)
-        to_models = gr.Button(visible="hidden", elem_id="go-models")
+        to_models = gr.Button(elem_classes="ls-bridge", elem_id="go-models")
         to_models.click(lambda: gr.update(selected="models"), None, tabs, queue=False, api_visibility="private")
         _on_arrival(page, shell, header, banner)
         for pipeline_id in built:
@@ -57,7 +59,6 @@ def build_ui(studio: Studio) -> gr.Blocks:
 
 def _on_arrival(page: gr.Blocks, shell: Shell, header: gr.HTML, banner: gr.HTML) -> None:
     """The device's facts, the browser's secret, and the run that the link names or that still goes on."""
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 
     def arrive(secret: str | None, last: Any, request: gr.Request) -> tuple[Any, Any, Any, Any]:
         known = secret or new_secret()
@@ -66,8 +67,9 @@ def _on_arrival(page: gr.Blocks, shell: Shell, header: gr.HTML, banner: gr.HTML)
             try:
                 record = shell.studio.runs.get(run_id)
             except NotFound as error:
-                return known, gr.skip(), gr.skip(), gr.update(value=html.note(error.message, "warn"), visible=True)
-            return known, *opening(record), gr.update(visible=False)
+                return known, gr.skip(), gr.skip(), gr.update(value=_linked(error.message, "warn"), visible=True)
+            words = f"A saved result: {record.title}. Everyone with this link can look at it."
+            return known, *opening(record, look=True), gr.update(value=_linked(words), visible=True)
         record = _still_going(shell, known, last, request)
         if record is not None:
             return known, *opening(record), gr.skip()
@@ -80,13 +82,17 @@ def _on_arrival(page: gr.Blocks, shell: Shell, header: gr.HTML, banner: gr.HTML)
         arrive,
         [shell.secret, shell.last_job],
         [shell.secret, shell.tabs, shell.opened, banner],
-        **quiet,
+        **html.QUIET,
     )
-    page.load(device, None, header, **quiet)
-    gr.Timer(DEVICE_SECONDS).tick(device, None, header, **quiet)
+    page.load(device, None, header, **html.QUIET)
+    gr.Timer(DEVICE_SECONDS).tick(device, None, header, **html.QUIET)
 
 
-def _still_going(shell: Shell, secret: str, last: Any, request: gr.Request) -> Any:
+def _linked(words: str, tone: str = "") -> str:
+    return html.note(words, tone, '<a href="./">Open the studio</a>')
+
+
+def _still_going(shell: Shell, secret: str, last: Any, request: gr.Request) -> RunRecord | None:
     """The record of the job this browser started last, while it is live."""
     if not (isinstance(last, list) and len(last) == 2 and isinstance(last[1], str)):
         return None
@@ -99,26 +105,20 @@ def _still_going(shell: Shell, secret: str, last: Any, request: gr.Request) -> A
 
 
 def _open_here(shell: Shell, pipeline_id: str, job: JobView, inputs: gr.Column) -> None:
-    """Shows in this tab what ``shell.opened`` asks for; a stranger's look is a look only, without the controls."""
+    """Shows in this tab what ``shell.opened`` asks for. Who follows a link only looks, without the controls."""
 
     def show(opened: Any, secret: str | None, request: gr.Request) -> Iterator[Updates]:
         if not opened or opened[0] != pipeline_id:
             yield {inputs: gr.skip()}
             return
-        who = caller_of(shell.studio.settings, secret, request)
+        _, run_id, look, _ = opened
+        who = Caller() if look else caller_of(shell.studio.settings, secret, request)
         try:
-            mine = who.owns(shell.studio.runs.get(opened[1]))
-            yield {inputs: gr.update(visible=mine)}
-            yield from job.show(opened[1], who)
+            if not who.owns(shell.studio.runs.get(run_id)):
+                yield {inputs: gr.update(visible=False)}
+            yield from job.show(run_id, who)
         except StudioError as error:
             raise gr.Error(error.message, print_exception=False) from error
 
-    opened = shell.opened.change(
-        show,
-        [shell.opened, shell.secret],
-        [inputs, *job.outputs],
-        show_progress="hidden",
-        concurrency_limit=None,
-        api_visibility="private",
-    )
-    job.panel.then_view(opened)
+    shown = shell.opened.change(show, [shell.opened, shell.secret], [inputs, *job.outputs], **html.QUIET)
+    job.panel.then_view(shown)

@@ -13,6 +13,7 @@ from gradio.components import Component
 from pipelines.base import Engine, Options
 from studio import forms
 from studio.forms import FieldSpec
+from studio.ui import components as html
 
 AUTO = "auto"
 
@@ -60,7 +61,7 @@ def options_panel(
             for group, members in groupby(folded, key=lambda spec: spec.path[0] if len(spec.path) > 1 else ""):
                 if group:
                     info = model.model_fields[group]
-                    gr.HTML(f'<div class="ls-group"><b>{info.title or group}</b> {info.description or ""}</div>')
+                    html.block(html.group_line(info.title or group, info.description or ""))
                 with gr.Row(elem_classes="ls-controls"):
                     for spec in members:
                         drawn[spec.name] = control(spec, prefix, min_width=170)

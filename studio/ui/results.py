@@ -35,7 +35,6 @@ _WAIT = """async (...values) => {
   await new Promise((go) => setTimeout(go, 150));
   return values;
 }"""
-_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 Updates = dict[Component, Any]
 
 
@@ -61,9 +60,10 @@ class ResultsPanel:
     def draw(self) -> None:
         """Draws the panel here."""
         self.run_id = gr.State("")
-        self.empty = gr.HTML(html.empty_state(self.empty_title, self.empty_text))
-        self.head = gr.HTML(visible=False, elem_id=f"{self.prefix}-result-head")
-        self.warnings = gr.HTML(visible=False)
+        self.mine = gr.State(False)  # whether the visitor may change the run on show
+        self.empty = html.block(html.empty_state(self.empty_title, self.empty_text))
+        self.head = html.block(visible=False, elem_id=f"{self.prefix}-result-head")
+        self.warnings = html.block(visible=False)
         with gr.Tabs(visible=False, elem_id=f"{self.prefix}-result-tabs") as self.tabs:
             with gr.Tab("3D", id="model", visible=False) as self.model_tab:
                 self.shape = gr.Radio([], show_label=False, container=False, interactive=True, visible=False)
@@ -75,7 +75,7 @@ class ResultsPanel:
                     elem_id=f"{self.prefix}-model",
                     elem_classes="ls-model3d",
                 )
-                self.shape.input(self._model, [self.run_id, self.shape], self.model, **_QUIET)
+                self.shape.input(self._model, [self.run_id, self.shape], self.model, **html.QUIET)
             with gr.Tab("Views", id="views", visible=False) as self.views_tab:
                 self._draw_views()
             with gr.Tab("Video", id="video", visible=False) as self.video_tab:
@@ -83,14 +83,14 @@ class ResultsPanel:
             with gr.Tab("Plot", id="plot", visible=False) as self.plot_tab:
                 self.plot = gr.Plot(show_label=False, elem_id=f"{self.prefix}-plot")
             with gr.Tab("Details", id="details") as self.details_tab:
-                self.details = gr.HTML()
-        self.stats = gr.HTML(visible=False)
-        self.files = gr.HTML(visible=False, elem_id=f"{self.prefix}-files")
+                self.details = html.block()
+        self.stats = html.block(visible=False)
+        self.files = html.block(visible=False, elem_id=f"{self.prefix}-files")
         self._draw_zip()
         self.outputs = [
-            self.run_id, self.empty, self.head, self.warnings, self.tabs, self.model_tab, self.shape, self.model,
-            self.views_tab, self.view, self.layer, self.slider, self.video_tab, self.video, self.plot_tab, self.plot,
-            self.details, self.stats, self.files,
+            self.run_id, self.mine, self.empty, self.head, self.warnings, self.tabs, self.model_tab, self.shape,
+            self.model, self.views_tab, self.view, self.layer, self.slider, self.video_tab, self.video, self.plot_tab,
+            self.plot, self.details, self.stats, self.files,
         ]  # fmt: skip
 
     def then_view(self, shown_by: Dependency) -> None:
@@ -99,7 +99,7 @@ class ResultsPanel:
         The viewer draws only what it is given after it has been put on the page, so the page is asked to wait for it.
         """
         wait = _WAIT.replace("ID", f"{self.prefix}-model")
-        shown_by.success(self._model, [self.run_id, self.shape], self.model, js=wait, **_QUIET)
+        shown_by.success(self._model, [self.run_id, self.shape], self.model, js=wait, **html.QUIET)
 
     def _model(self, run_id: str, shape: str | None) -> Any:
         if not run_id:
@@ -130,14 +130,14 @@ class ResultsPanel:
             self._pick_view,
             [self.run_id, self.view, self.layer],
             self.slider,
-            **_QUIET,
+            **html.QUIET,
         )
 
     def _draw_zip(self) -> None:
         """A ZIP is packed when it is asked for; the page then follows its address."""
-        button = gr.Button(visible="hidden", elem_id=f"{self.prefix}-zip")
-        target = gr.Textbox(visible="hidden")
-        packed = button.click(self._zip, self.run_id, target, **_QUIET)
+        button = gr.Button(elem_classes="ls-bridge", elem_id=f"{self.prefix}-zip")
+        target = gr.Textbox(container=False, elem_classes="ls-bridge")
+        packed = button.click(self._zip, self.run_id, target, **html.QUIET)
         packed.success(None, target, None, js=_DOWNLOAD, api_visibility="private")
 
     def _zip(self, run_id: str) -> str:
@@ -158,10 +158,21 @@ class ResultsPanel:
 
     def clear(self) -> Updates:
         """An empty panel."""
+        return {
+            **self._nothing(),
+            self.empty: gr.update(value=html.empty_state(self.empty_title, self.empty_text), visible=True),
+        }
+
+    def busy(self) -> Updates:
+        """The panel while a job runs."""
+        words = "Stay and watch, or come back later: the job goes on, and its result will be in the Gallery."
+        return {**self._nothing(), self.empty: gr.update(value=html.empty_state("Working on it", words), visible=True)}
+
+    def _nothing(self) -> Updates:
         gone = gr.update(visible=False)
         return {
             self.run_id: "",
-            self.empty: gr.update(visible=True),
+            self.empty: gone,
             self.head: gone,
             self.warnings: gone,
             self.tabs: gone,
@@ -170,14 +181,11 @@ class ResultsPanel:
             self.model: None,
         }
 
-    def hide(self) -> Updates:
-        """Nothing at all, while a job runs."""
-        return {**self.clear(), self.empty: gr.update(visible=False)}
-
     def show(self, record: RunRecord, who: Caller) -> Updates:
         """A finished run. Failed and cancelled ones say so and show what there is."""
-        updates = self.hide()
+        updates = self._nothing()
         updates[self.run_id] = record.id
+        updates[self.mine] = who.owns(record)
         updates[self.head] = gr.update(value=self._head(record, who), visible=True)
         notes = self._notes(record)
         updates[self.warnings] = gr.update(value=notes, visible=bool(notes))
@@ -235,7 +243,7 @@ class ResultsPanel:
         engine = html.badge(engine_title(record)) if record.engine else ""
         mine = "" if who.owns(record) else html.badge("read only", "plain")
         seconds = (record.finished or 0) - (record.started or 0) if record.finished and record.started else 0
-        took = f" in {html.duration_text(seconds)}" if record.state == "done" else ""
+        took = f", took {_seconds(seconds)}" if record.state == "done" else ""
         when = f"<span>{html.age_text(record.created)}{took}</span>"
         return (
             f'<div class="ls-result-head"><div class="ls-badge-line">{engine}{state}{mine}{when}</div>'
@@ -270,6 +278,10 @@ def engine_title(record: RunRecord) -> str:
     except NotFound:
         return record.engine
     return next((e.title for e in engines if e.name == record.engine), record.engine)
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else html.duration_text(seconds)
 
 
 def _sum_sizes(runs: RunStore, record: RunRecord) -> int:

@@ -34,7 +34,7 @@ class GalleryTab:
         self.studio = shell.studio
 
     def draw(self, tab: gr.Tab) -> None:
-        gr.HTML(
+        html.block(
             html.intro("Gallery", "What you made here. Every result has a link of its own; whoever has it may look.")
         )
         with gr.Row(elem_classes="ls-filters"):
@@ -48,31 +48,30 @@ class GalleryTab:
             )
             self.refresh = gr.Button("Refresh", size="md", min_width=90, elem_id=f"{ID}-refresh")
         self.count = gr.State(PAGE)
-        self.cards = gr.HTML(elem_id=f"{ID}-cards")
+        self.cards = html.block(elem_id=f"{ID}-cards")
         self.more = gr.Button("Show more", visible=False, size="md")
-        self.verb = gr.Textbox(visible="hidden", elem_id=f"{ID}-act-value")
-        self.act = gr.Button(visible="hidden", elem_id=f"{ID}-act-go")
+        self.verb = gr.Textbox(container=False, elem_classes="ls-bridge", elem_id=f"{ID}-act-value")
+        self.act = gr.Button(elem_classes="ls-bridge", elem_id=f"{ID}-act-go")
         self._wire(tab)
 
     def _wire(self, tab: gr.Tab) -> None:
         filters = [self.text, self.pipeline, self.state, self.count, self.shell.secret]
         shows = [self.cards, self.more]
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-        gr.on([tab.select, self.refresh.click], self._list, filters, shows, **quiet)
+        gr.on([tab.select, self.refresh.click], self._list, filters, shows, **html.QUIET)
         gr.on(
             [self.text.input, self.pipeline.input, self.state.input],
             self._list,
             filters,
             shows,
             trigger_mode="always_last",
-            **quiet,
+            **html.QUIET,
         )
-        self.more.click(lambda count: count + PAGE, self.count, self.count, **quiet).then(
-            self._list, filters, shows, **quiet
+        self.more.click(lambda count: count + PAGE, self.count, self.count, **html.QUIET).then(
+            self._list, filters, shows, **html.QUIET
         )
-        self.act.click(self._act, [self.verb, self.shell.secret], [self.shell.tabs, self.shell.opened], **quiet).then(
-            self._list, filters, shows, **quiet
-        )
+        self.act.click(
+            self._act, [self.verb, self.shell.secret], [self.shell.tabs, self.shell.opened], **html.QUIET
+        ).then(self._list, filters, shows, **html.QUIET)
 
     def _list(
         self, text: str, pipeline: str, state: str, count: int, secret: str | None, request: gr.Request
@@ -137,9 +136,9 @@ class GalleryTab:
         return gr.skip(), gr.skip()
 
 
-def opening(record: RunRecord) -> tuple[Any, list[str]]:
-    """The updates of the tab bar and of ``Shell.opened`` that show a run. The nonce lets the same run open twice."""
-    return gr.update(selected=record.pipeline), [record.pipeline, record.id, secrets.token_hex(4)]
+def opening(record: RunRecord, look: bool = False) -> tuple[Any, list[Any]]:
+    """The updates of the tab bar and of ``Shell.opened`` that show a run, to work on or only to look at."""
+    return gr.update(selected=record.pipeline), [record.pipeline, record.id, look, secrets.token_hex(4)]
 
 
 def _pipeline_title(pipeline_id: str) -> str:

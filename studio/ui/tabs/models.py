@@ -14,6 +14,7 @@ from models.runtime.errors import StudioError
 from models.runtime.settings import PIPELINE_IDS
 from models.runtime.weights import Status
 from models.runtime.weights_entry import WeightEntry
+from pipelines import registry
 from studio.ui import components as html
 from studio.ui.downloads import Downloads
 from studio.ui.job_view import Shell
@@ -21,6 +22,8 @@ from studio.ui.visitor import caller_of
 
 ID = "models"
 _ALL = "all"
+_HEADINGS = ("File", "State", "Size", "Licence", "What it unlocks", "")
+_HEAD = f"<thead><tr>{''.join(f'<th>{heading}</th>' for heading in _HEADINGS)}</tr></thead>"
 _COMMERCIAL = {
     "yes": ("commercial use allowed", ""),
     "no": ("no commercial use", "bad"),
@@ -39,7 +42,7 @@ class ModelsTab:
         self.downloads = Downloads(self.weights)
 
     def draw(self, tab: gr.Tab) -> None:
-        gr.HTML(
+        html.block(
             html.intro(
                 "Models",
                 "Every tab works with what is built in. Official checkpoints make it the published method itself; "
@@ -59,10 +62,10 @@ class ModelsTab:
             self.token = gr.Textbox(
                 label="Admin token", type="password", visible=not self.studio.settings.loopback, min_width=160
             )
-        self.news = gr.HTML(visible=False, elem_id=f"{ID}-news")
-        self.table = gr.HTML(elem_id=f"{ID}-table")
+        self.news = html.block(visible=False, elem_id=f"{ID}-news")
+        self.table = html.block(elem_id=f"{ID}-table")
         with gr.Accordion("Install a file you downloaded", open=True, elem_id=f"{ID}-upload"):
-            gr.HTML(
+            html.block(
                 '<div class="ls-licence">The file is checked name by name and shape by shape before anything is '
                 "accepted; nothing in it is executed. Files above "
                 f"{html.bytes_text(self.studio.settings.limits.upload_bytes)} go in with "
@@ -73,18 +76,17 @@ class ModelsTab:
                 self.target = gr.Dropdown(choices, value=None, label="Which one it is", elem_id=f"{ID}-target")
                 self.file = gr.File(label="File or ZIP", file_count="single", height=110, elem_id=f"{ID}-file")
             self.install = gr.Button("Check and install", variant="primary", elem_id=f"{ID}-install")
-        self.verb = gr.Textbox(visible="hidden", elem_id=f"{ID}-act-value")
-        self.act = gr.Button(visible="hidden", elem_id=f"{ID}-act-go")
+        self.verb = gr.Textbox(container=False, elem_classes="ls-bridge", elem_id=f"{ID}-act-value")
+        self.act = gr.Button(elem_classes="ls-bridge", elem_id=f"{ID}-act-go")
         self._wire(tab)
 
     def _wire(self, tab: gr.Tab) -> None:
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
         filters = [self.pipeline, self.state, self.shell.secret, self.token]
-        gr.on([tab.select, self.pipeline.input, self.state.input], self._list, filters, self.table, **quiet)
+        gr.on([tab.select, self.pipeline.input, self.state.input], self._list, filters, self.table, **html.QUIET)
         outputs = [self.news, self.table, self.target]
-        self.act.click(self._act, [self.verb, *filters], outputs, **quiet)
+        self.act.click(self._act, [self.verb, *filters], outputs, **html.QUIET)
         self.install.click(
-            self._install, [self.target, self.file, *filters], [self.news, self.table, self.file], **quiet
+            self._install, [self.target, self.file, *filters], [self.news, self.table, self.file], **html.QUIET
         )
 
     def _list(self, pipeline: str, state: str, secret: str | None, token: str, request: gr.Request) -> str:
@@ -95,15 +97,19 @@ class ModelsTab:
         rows.sort(key=lambda row: PIPELINE_IDS.index(row[0].pipelines[0]))
         if not rows:
             return html.note("Nothing matches these filters.")
-        body = ""
+        built = registry.available(self.studio.settings.tabs)
+        groups = ""
         for tab, members in groupby(rows, key=lambda row: row[0].pipelines[0]):
-            body += f'<tr class="group"><td colspan="6">{escape(tab.capitalize())}</td></tr>'
-            body += "".join(_row(entry, status, who.admin) for entry, status in members)
-        heads = "".join(f"<th>{h}</th>" for h in ("File", "State", "Size", "Licence", "What it unlocks", ""))
-        return (
-            f'<div class="ls-table-wrap"><table class="ls-table"><thead><tr>{heads}</tr></thead>'
-            f"<tbody>{body}</tbody></table></div>"
-        )
+            listed = list(members)
+            have = sum(status.state == "installed" for _, status in listed)
+            lines = "".join(_row(entry, status, who.admin) for entry, status in listed)
+            opened = " open" if tab in built or pipeline != _ALL or state != _ALL else ""
+            groups += (
+                f'<details class="ls-models"{opened}><summary><b>{escape(tab.capitalize())}</b>'
+                f"<span>{have} of {len(listed)} installed</span></summary>"
+                f'<table class="ls-table">{_HEAD}<tbody>{lines}</tbody></table></details>'
+            )
+        return groups
 
     def _act(
         self, order: str, pipeline: str, state: str, secret: str | None, token: str, request: gr.Request

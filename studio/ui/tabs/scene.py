@@ -8,22 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
-from models.runtime.errors import StudioError
+from models.runtime.errors import NotFound, StudioError
 from pipelines import registry
 from pipelines.base import Inputs, Options, Pipeline, ready_weights
+from pipelines.scene.options import FilterOptions
+from studio import forms
+from studio.refilter import refilter_run
 from studio.ui import components as html
 from studio.ui.examples import Example, example_cards
 from studio.ui.intake import assign
 from studio.ui.job_view import JobView, Shell
-from studio.ui.options_panel import AUTO, engine_choice, options_panel
-from studio.ui.results import ResultsPanel, Views
+from studio.ui.options_panel import AUTO, OptionsPanel, control, engine_choice, options_panel
+from studio.ui.results import ResultsPanel, Updates, Views
 from studio.ui.thumbs import strip
+from studio.ui.visitor import caller_of
 
 ID = "scene"
 EXAMPLES_DIR = Path(__file__).resolve().parents[3] / "examples" / "scene"
 VIEWS = Views(base="photo", layers=(("Depth", "depth"), ("Confidence", "confidence")))
 WORDS = {
+    "photos": "Reading the photos",
     "features": "Looking for features",
     "matching": "Matching the photos",
     "mapping": "Finding the cameras",
@@ -44,12 +50,12 @@ SINGLE = (
 def examples() -> list[Example]:
     """What ships with the project and with its packages."""
     found = []
-    room = sorted((EXAMPLES_DIR / "room").glob("*.jpg")) + sorted((EXAMPLES_DIR / "room").glob("*.png"))
+    room = sorted((EXAMPLES_DIR / "room" / "photos").glob("*.jpg"))
+    walk = EXAMPLES_DIR / "room" / "walk.mp4"
     if len(room) >= 2:
         found.append(Example("Room", f"{len(room)} rendered photos", tuple(room), room[0]))
-    video = next(iter(sorted(EXAMPLES_DIR.glob("*.mp4"))), None)
-    if video is not None and room:
-        found.append(Example("Walk", "a short video", (video,), room[len(room) // 2]))
+    if walk.is_file() and room:
+        found.append(Example("Walk", "a short video", (walk,), room[len(room) // 2]))
     skimage = find_spec("skimage")
     if skimage is not None and skimage.origin:
         pair = tuple(Path(skimage.origin).parent / "data" / f"motorcycle_{side}.png" for side in ("left", "right"))
@@ -85,7 +91,7 @@ class SceneTab:
     def draw(self) -> None:
         with gr.Row(elem_classes="ls-columns"):
             with gr.Column(scale=4, min_width=330) as self.inputs_column:
-                gr.HTML(html.intro(self.pipeline.title, self.pipeline.tagline))
+                html.block(html.intro(self.pipeline.title, self.pipeline.tagline))
                 self._draw_inputs()
             with gr.Column(scale=7, min_width=330):
                 self.results.draw()
@@ -100,29 +106,70 @@ class SceneTab:
             height=150,
             elem_id=f"{ID}-files",
         )
-        self.given = gr.HTML(visible=False, elem_id=f"{ID}-given")
+        self.given = html.block(visible=False, elem_id=f"{ID}-given")
         examples_at = gr.Column()
         self.engine = engine_choice(self.pipeline.engines, elem_id=f"{ID}-engine")
-        self.engine_line = gr.HTML(html.engine_line(self.pipeline, AUTO, self.studio.weights))
+        self.engine_line = html.block(html.engine_line(self.pipeline, AUTO, self.studio.weights))
         self.options = options_panel(
             self.pipeline.options, skip={"engine"}, basic={"stereo_rectified"}, prefix=f"{ID}-option"
         )
         with examples_at:
             example_cards(examples(), self.files, self.options, self.studio.settings.limits, ID)
         self.job.draw("Reconstruct")
-        gr.HTML(html.licence_line(self.pipeline.engines[-1].licence))
+        html.block(html.licence_line(self.pipeline.engines[-1].licence))
 
     def _draw_after(self) -> None:
-        """What can be done with a result."""
+        """Other choices of points from the saved prediction."""
+        with gr.Accordion("Refine the point cloud", open=False, visible=False, elem_id=f"{ID}-refine") as self.refine:
+            with gr.Row(elem_classes="ls-controls"):
+                specs = forms.specs(FilterOptions)
+                controls = tuple(control(spec, f"{ID}-refine", min_width=170) for spec in specs)
+            self.filter = OptionsPanel(FilterOptions, tuple(specs), controls)
+            self.refilter = gr.Button("Apply", size="md", elem_id=f"{ID}-refilter")
 
     def _wire(self) -> None:
-        private: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-        self.files.change(self._look_at, [self.files, self.engine], [self.given], **private)
-        self.engine.change(self._engine_line, [self.engine], [self.engine_line], **private)
+        self.files.change(self._look_at, [self.files, self.engine], [self.given], **html.QUIET)
+        self.engine.change(self._engine_line, [self.engine], [self.engine_line], **html.QUIET)
         self.job.wire(self._read, [self.files, self.engine, *self.options.controls])
+        applied = self.refilter.click(
+            self._refilter,
+            [self.results.run_id, self.shell.secret, *self.filter.controls],
+            self.results.outputs,
+            show_progress_on=self.results.model,
+            api_visibility="private",
+            concurrency_limit=1,
+        )
+        self.results.then_view(applied)
+        self.results.run_id.change(
+            self._offer_refine,
+            [self.results.run_id, self.results.mine],
+            [self.refine, *self.filter.controls],
+            **html.QUIET,
+        )
 
     def _read(self, files: Sequence[str] | None, engine: str, *values: Any) -> tuple[Inputs, Options]:
         return assign(self.pipeline, files), self.options.build(values, {"engine": engine})
+
+    def _offer_refine(self, run_id: str, mine: bool) -> dict[Component, Any]:
+        """The panel with the filter of the run on show; only its owner may change it."""
+        if not (run_id and mine):
+            return {self.refine: gr.update(visible=False)}
+        try:
+            record = self.studio.runs.get(run_id)
+        except NotFound:
+            return {self.refine: gr.update(visible=False)}
+        if record.state != "done" or record.first("prediction") is None:
+            return {self.refine: gr.update(visible=False)}
+        return {self.refine: gr.update(visible=True), **self.filter.fill(record.options.get("filter", {}))}
+
+    def _refilter(self, run_id: str, secret: str | None, request: gr.Request, *values: Any) -> Updates:
+        who = caller_of(self.studio.settings, secret, request)
+        try:
+            who.check_owns(self.studio.runs.get(run_id))
+            record = refilter_run(self.studio.runs, run_id, self.filter.build(values))
+        except StudioError as error:
+            raise gr.Error(error.message, title="Point cloud", print_exception=False) from error
+        return self.results.show(record, who)
 
     def _engine_line(self, engine: str) -> str:
         return html.engine_line(self.pipeline, engine, self.studio.weights)
