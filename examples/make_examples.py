@@ -73,6 +73,11 @@ def _exposed(view: View, rng: np.random.Generator) -> NDArray[np.uint8]:
     return np.clip(image + rng.normal(0, NOISE, image.shape) + 0.5, 0, 255).astype(np.uint8)
 
 
+def _focal_35mm(view: View) -> int:
+    """The focal length of the same diagonal angle on 24 x 36 mm film, as EXIF defines it."""
+    return round(view.intrinsics[0, 0] * np.hypot(24, 36) / np.hypot(view.width, view.height))
+
+
 def _jpeg(image: NDArray[np.uint8], focal_35mm: int) -> bytes:
     exif = Image.Exif()
     exif.get_ifd(_EXIF_IFD)[_FOCAL_LENGTH_35MM] = focal_35mm
@@ -105,7 +110,7 @@ def write_room(folder: Path = ROOM) -> list[Path]:
     views = photo_views()
     for i, view in enumerate(views):
         path = photos / f"room_{i:02d}.jpg"
-        path.write_bytes(_jpeg(_exposed(view, rng), round(view.intrinsics[0, 0] * 36 / view.width)))
+        path.write_bytes(_jpeg(_exposed(view, rng), _focal_35mm(view)))
         written.append(path)
     names = [p.name for p in written]
     sweep = video_views(fps=VIDEO_FPS)

@@ -478,7 +478,7 @@ def _view(eye: Array, target: Array, width: int, height: int, focal: float) -> V
 
 
 def photo_views(count: int = 12, width: int = 800, height: int = 600) -> list[View]:
-    """Photos along an arc through the room, a lens of 28 mm on a 36 mm wide sensor."""
+    """Photos along an arc through the room, a 28 mm lens before a sensor 36 mm wide."""
     views = []
     for i in range(count):
         t = i / max(count - 1, 1)
