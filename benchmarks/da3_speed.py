@@ -3,8 +3,9 @@
 ``python -m benchmarks.da3_speed [--original CHECKOUT] [--case small-1v ...] [--rounds 7] [--dtype bfloat16]``
 
 Every round runs each competitor once, in turn, on the same stand-in weights and images, and a large matrix product
-whose rate is the yardstick. Printed are medians, the ratio to the original and the share of the matrix rate that the
-arithmetic of our network reached.
+whose rate is the yardstick. Printed are medians and best times, the ratio to the original (of the best times, and the
+median of the ratios within a round) and the share of the matrix rate that the arithmetic of our network reached. On a
+machine that others use too, the best times are the ones to compare.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def timed(run: Callable[[], object]) -> float:
 
 
 def measure(job: Job, checkout: Path | None, rounds: int, dtype: torch.dtype) -> dict[str, object]:
-    """Median seconds per competitor, and what follows from them."""
+    """Seconds per competitor, and what follows from them."""
     state = stand_in(job.variant)
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(1, job.views, 3, job.height, job.width, generator=generator)
@@ -104,17 +105,24 @@ def measure(job: Job, checkout: Path | None, rounds: int, dtype: torch.dtype) ->
         for name, run in competitors.items():
             seconds[name].append(timed(run))
     median = {name: statistics.median(values) for name, values in seconds.items()}
+    best = {name: min(values) for name, values in seconds.items()}
     with FlopCounterMode(display=False) as counter:
         competitors["ours"]()
-    rate = 2 * MATRIX**3 / median["matrix"]
+    rate = 2 * MATRIX**3 / best["matrix"]
     result: dict[str, object] = {
-        "seconds": {name: round(value, 4) for name, value in median.items()},
+        "median_s": {name: round(value, 4) for name, value in median.items()},
+        "best_s": {name: round(value, 4) for name, value in best.items()},
         "matrix_gflops": round(rate / 1e9, 1),
         "gflop": round(counter.get_total_flops() / 1e9, 1),
-        "share_of_matrix_rate": round(counter.get_total_flops() / median["ours"] / rate, 3),
+        "share_of_matrix_rate": round(counter.get_total_flops() / best["ours"] / rate, 3),
     }
     if checkout is not None:
-        result |= {"ratio": round(median["original"] / median["ours"], 3), "target": job.target}
+        pairs = zip(seconds["original"], seconds["ours"], strict=True)
+        result |= {
+            "ratio_best": round(best["original"] / best["ours"], 3),
+            "ratio_median": round(statistics.median(theirs / ours for theirs, ours in pairs), 3),
+            "target": job.target,
+        }
         result["largest_relative_depth_error"] = _depth_error(competitors)
     return result
 

@@ -61,19 +61,23 @@ def bare_names(state: Mapping[str, Tensor], what: str) -> dict[str, Tensor]:
 
 
 def load(
-    folder: Path, device: torch.device, backbone_dtype: torch.dtype = torch.float32
+    folder: Path,
+    device: torch.device,
+    backbone_dtype: torch.dtype = torch.float32,
+    compile_blocks: bool = False,
 ) -> DepthAnything3 | NestedNetwork:
     """The network of a released folder on ``device``, in evaluation mode.
 
     Args:
         backbone_dtype: precision of the backbone's matrix products (bfloat16 or float16 where the device gains);
             heads, cameras, norms and the residual stream stay float32.
+        compile_blocks: compile the backbone's blocks at their first use; pays on a GPU for many pictures of one size.
     Raises:
         WeightsInvalid: a file is missing or truncated, or a key missing, unexpected or misshapen.
     """
     folder = Path(folder)
     config = read_config(folder)
-    return from_state(config, _read(folder), device, backbone_dtype, what=folder.name)
+    return from_state(config, _read(folder), device, backbone_dtype, compile_blocks, what=folder.name)
 
 
 def from_state(
@@ -81,6 +85,7 @@ def from_state(
     state: Mapping[str, Tensor],
     device: torch.device,
     backbone_dtype: torch.dtype = torch.float32,
+    compile_blocks: bool = False,
     what: str = "checkpoint",
 ) -> DepthAnything3 | NestedNetwork:
     """As ``load``, from a state dict in memory with released names."""
@@ -93,7 +98,10 @@ def from_state(
             if part.config.gaussians:
                 part.gs_head.to(memory_format=torch.channels_last)
         if backbone_dtype != torch.float32:
-            part.backbone.pretrained.compute_in(backbone_dtype)
+            part.backbone.compute_in(backbone_dtype)
+        if compile_blocks:
+            for block in part.backbone.pretrained.blocks:
+                block.compile(dynamic=True)
     return network
 
 

@@ -15,21 +15,20 @@ UV_GAIN = 0.1
 LEVELS = 4
 
 
-def uv_axes(height: int, width: int, aspect: float, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+def uv_axes(height: int, width: int, aspect: float) -> tuple[Tensor, Tensor]:
     """Coordinates u (width,) and v (height,) of the cell centres of an image plane whose half diagonal is 1.
 
     ``aspect`` is width over height of the image the cells belong to.
     """
     diagonal = (aspect**2 + 1) ** 0.5
     return tuple(
-        torch.linspace(-1, 1, n, device=device) * (span / diagonal * (n - 1) / n)
-        for n, span in ((width, aspect), (height, 1.0))
+        torch.linspace(-1, 1, n) * (span / diagonal * (n - 1) / n) for n, span in ((width, aspect), (height, 1.0))
     )
 
 
 def wave_embedding(coordinate: Tensor, channels: int) -> Tensor:
     """Sines, then cosines of a coordinate (n,) at frequencies ``100^(-2k/channels)``: (n, channels)."""
-    k = torch.arange(channels // 2, dtype=torch.float64, device=coordinate.device)
+    k = torch.arange(channels // 2, dtype=torch.float64)
     angle = coordinate.double()[:, None] * UV_BASE ** (-2 * k / channels)
     return torch.cat([angle.sin(), angle.cos()], dim=1).float()
 
@@ -37,9 +36,9 @@ def wave_embedding(coordinate: Tensor, channels: int) -> Tensor:
 def add_uv(x: Tensor, aspect: float) -> Tensor:
     """Adds in place where each cell lies: u to the first half of the channels of (M, C, h, w), v to the second."""
     half = x.shape[1] // 2
-    u, v = uv_axes(*x.shape[-2:], aspect, x.device)
-    x[:, :half] += UV_GAIN * wave_embedding(u, half).T[:, None, :].to(x.dtype)
-    x[:, half:] += UV_GAIN * wave_embedding(v, half).T[:, :, None].to(x.dtype)
+    u, v = uv_axes(*x.shape[-2:], aspect)
+    x[:, :half] += UV_GAIN * wave_embedding(u, half).T[:, None, :].to(x)
+    x[:, half:] += UV_GAIN * wave_embedding(v, half).T[:, :, None].to(x)
     return x
 
 
