@@ -29,7 +29,7 @@ def caller_dependency(settings: Settings) -> Callable[[Request], Caller]:
 
     Raises:
         Unauthorized: credentials are needed, or wrong.
-        Forbidden: a page of another origin tries to change something in a visitor's name.
+        Forbidden: a page of another origin asks in a visitor's name.
     """
 
     def caller(request: Request) -> Caller:
@@ -49,12 +49,15 @@ def caller_dependency(settings: Settings) -> Callable[[Request], Caller]:
 
 
 def check_origin(request: Request) -> None:
-    """Raises Forbidden for a changing request that a page of another origin made the browser send."""
-    if request.method in _SAFE:
-        return
+    """Raises Forbidden for a request that a page of another origin made the browser send.
+
+    Reading is refused as well: away from localhost the web framework lets every origin read answers with the visitor's
+    cookie. Plain navigation, such as a link to a run, carries no origin and stays possible.
+    """
     origin = request.headers.get("origin")
     if origin is None:
-        if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        site = request.headers.get("sec-fetch-site", "none")
+        if request.method not in _SAFE and site not in ("same-origin", "none"):
             raise Forbidden("Requests from other web pages are refused")
         return
     own = {request.headers.get("host"), request.headers.get("x-forwarded-host")}

@@ -18,7 +18,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.routing import Match
 
-from models.runtime.errors import NotFound
+from models.runtime.errors import Forbidden, NotFound
 from pipelines import registry
 from pipelines.base import Inputs, Pipeline
 from studio import __version__, forms
@@ -71,7 +71,7 @@ def _add_health(router: APIRouter, studio: Studio, caller: Callable[..., Caller]
         answer: dict[str, Any] = {"status": "ok", "version": __version__, "active_jobs": len(jobs)}
         try:
             caller(request)
-        except Unauthorized:
+        except (Unauthorized, Forbidden):
             return answer
         return answer | {"pipelines": list(registry.available(studio.settings.tabs))}
 

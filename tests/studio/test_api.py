@@ -244,6 +244,8 @@ def test_other_pages_cannot_act(server: tuple[Studio, httpx.Client], photo: Path
     assert "other web pages" in error_of(send(client, photo, headers={"origin": "https://evil.example"}), 403)
     error_of(send(client, photo, headers={"origin": "null"}), 403)
     error_of(send(client, photo, headers={"sec-fetch-site": "cross-site"}), 403)
+    error_of(client.get("/v1/runs", headers={"origin": "https://evil.example", "host": "studio.example"}), 403)
+    assert client.get("/health", headers={"origin": "https://evil.example"}).status_code == 200
     own = str(client.base_url).rstrip("/")
     assert send(client, photo, headers={"origin": own}).status_code == 202
     # A page whose name was made to point at this machine is not the user at it.
