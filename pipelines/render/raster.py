@@ -5,7 +5,7 @@ The rule, in pixel coordinates whose integers are pixel centres (x right, y down
 * every pixel of a triangle's bounding box ``ceil(min) .. floor(max)`` gets barycentric weights from dot products;
 * it is covered when all weights are at least minus a rounding margin, so that shared edges never leave a crack;
 * its depth is ``1 / (w0 / z0 + w1 / z1 + w2 / z2)``; the smaller depth wins, and of equal ones the higher triangle;
-* there is no back-face culling, and triangles without area cover nothing.
+* there is no back-face culling; triangles without area cover nothing, nor do depths that are not positive.
 
 ``Rule.STRICT`` is the historical variant of CUDA face renderers: no margin, the weight of the first corner must be
 positive, and a triangle whose denominator is exactly zero fills its bounding box. Arithmetic runs in the dtype of the
@@ -90,7 +90,7 @@ def _weights(p, x, y, one):  # pragma: no cover - compiled
     return one - u - v, v, u, flat
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def _raster_rows(triangles, strict, margin, columns, rows, first, last, triangle, bary, depth):  # pragma: no cover
     """Draws rows ``first .. last`` of all triangles, in their order."""
     width = depth.shape[1]
@@ -113,7 +113,7 @@ def _raster_rows(triangles, strict, margin, columns, rows, first, last, triangle
                 if not inside:
                     continue
                 z = one / (w0 / p[0, 2] + w1 / p[1, 2] + w2 / p[2, 2])
-                if z <= depth[yi, xi]:
+                if 0 < z <= depth[yi, xi] and z < np.inf:
                     depth[yi, xi] = z
                     triangle[yi, xi] = f
                     bary[yi, xi, 0], bary[yi, xi, 1], bary[yi, xi, 2] = w0, w1, w2
@@ -213,7 +213,7 @@ def rasterize_tensor(
         else:
             inside = ~empty & (w2 >= -margin) & (w1 >= -margin) & (w0 >= -margin)
         z = 1 / (w0 / p[:, 0, 2] + w1 / p[:, 1, 2] + w2 / p[:, 2, 2])
-        inside &= z <= far
+        inside &= (z > 0) & (z <= far) & (z < float("inf"))
         source = seen[which[inside]]
         pixel = source // count * pixels + y[inside] * width + x[inside]
         return pixel, source, z[inside]

@@ -76,6 +76,16 @@ def test_nearer_wins_and_the_last_of_equals() -> None:
     assert raster.rasterize(np.array([near, near]), 4, 4).triangle[1, 1] == 1
 
 
+def test_depths_that_are_not_positive_are_never_in_front() -> None:
+    behind = np.array([[[0, 0, -1.0], [9, 0, -1], [0, 9, -1]], [[0, 0, 0.0], [9, 0, 0], [0, 9, 0]]])
+    ahead = np.array([[[0, 0, 2.0], [9, 0, 2], [0, 9, 2]]])
+    for triangles in (behind, np.concatenate([ahead, behind])):
+        f = raster.rasterize(triangles, 6, 6)
+        t = raster.rasterize_tensor(torch.from_numpy(triangles)[None], 6, 6)
+        assert f.triangle.max() == len(triangles) - 3
+        np.testing.assert_array_equal(f.triangle, t.triangle[0].numpy())
+
+
 def test_nothing_to_draw() -> None:
     f = raster.rasterize(np.zeros((0, 3, 3)), 3, 5)
     assert f.triangle.shape == (3, 5) and not f.covered.any() and np.isinf(f.depth).all()
