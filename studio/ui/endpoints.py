@@ -13,8 +13,8 @@ from models.runtime.errors import StudioError
 from pipelines.base import Pipeline
 from studio import forms
 from studio.forms import FieldSpec
+from studio.intake import assign
 from studio.services import Studio
-from studio.ui.intake import assign
 from studio.ui.options_panel import control
 from studio.ui.serving import lend, shown
 from studio.ui.visitor import caller_of

@@ -15,10 +15,10 @@ from pipelines import registry
 from pipelines.base import Inputs, Options, Pipeline, ready_weights
 from pipelines.scene.options import FilterOptions
 from studio import forms
+from studio.intake import assign
 from studio.refilter import refilter_run
 from studio.ui import components as html
 from studio.ui.examples import Example, example_cards
-from studio.ui.intake import assign
 from studio.ui.job_view import JobView, Shell
 from studio.ui.options_panel import AUTO, OptionsPanel, control, engine_choice, options_panel
 from studio.ui.results import ResultsPanel, Updates, Views
