@@ -85,7 +85,7 @@ class ResultsPanel:
             with gr.Tab("Details", id="details") as self.details_tab:
                 self.details = html.block()
         self.stats = html.block(visible=False)
-        self.files = html.block(visible=False, elem_id=f"{self.prefix}-files")
+        self.files = html.block(visible=False, elem_id=f"{self.prefix}-files-row")
         self._draw_zip()
         self.outputs = [
             self.run_id, self.mine, self.empty, self.head, self.warnings, self.tabs, self.model_tab, self.shape,

@@ -59,7 +59,7 @@ class GalleryTab:
         shows = [self.cards, self.more]
         gr.on([tab.select, self.refresh.click], self._list, filters, shows, **html.QUIET)
         gr.on(
-            [self.text.input, self.pipeline.input, self.state.input],
+            [self.text.change, self.pipeline.change, self.state.change],
             self._list,
             filters,
             shows,

@@ -82,7 +82,7 @@ class ModelsTab:
 
     def _wire(self, tab: gr.Tab) -> None:
         filters = [self.pipeline, self.state, self.shell.secret, self.token]
-        gr.on([tab.select, self.pipeline.input, self.state.input], self._list, filters, self.table, **html.QUIET)
+        gr.on([tab.select, self.pipeline.change, self.state.change], self._list, filters, self.table, **html.QUIET)
         outputs = [self.news, self.table, self.target]
         self.act.click(self._act, [self.verb, *filters], outputs, **html.QUIET)
         self.install.click(

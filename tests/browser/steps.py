@@ -1,0 +1,60 @@
+"""What a person does on the page, in one line each."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from PIL import Image
+
+Page = Any
+
+
+def ready(page: Page) -> Page:
+    """Waits until the Scene tab can be used."""
+    page.locator("#scene-run").wait_for()
+    page.locator("#device-chip").wait_for()
+    return page
+
+
+def give(page: Page, files: list[str]) -> None:
+    """Drops files, replacing what was there."""
+    clear = page.locator("#scene-files button[aria-label='Clear']")
+    if clear.count():
+        clear.click()
+    page.set_input_files("#scene-files input[type=file]", files)
+    page.locator("#scene-files .file-preview").wait_for()
+
+
+def option(page: Page, name: str, value: float) -> None:
+    """Sets a number among the options."""
+    field = page.locator(f"#scene-option-{name} input[type=number]")
+    field.fill(str(value))
+    field.blur()
+
+
+def run(page: Page) -> None:
+    page.locator("#scene-run").click()
+
+
+def tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def colours_on_canvas(page: Page) -> int:
+    """Distinct colours in a picture of the 3D viewer; a blank canvas has one or two."""
+    canvas = page.locator("#scene-model canvas")
+    canvas.wait_for()
+    shot = Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")
+    return len(shot.getcolors(shot.width * shot.height))
+
+
+def wait_for_drawing(page: Page, least: int = 500, seconds: int = 20) -> int:
+    """Waits until the viewer shows something; returns the number of colours."""
+    found = 0
+    for _ in range(seconds * 2):
+        found = colours_on_canvas(page)
+        if found >= least:
+            break
+        page.wait_for_timeout(500)
+    return found
