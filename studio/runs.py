@@ -190,10 +190,6 @@ class RunStore:
             raise NotFound("There is no such run; it may have been deleted")
         return self.settings.runs_dir / run_id
 
-    def shown_folder(self, run_id: str) -> Path:
-        """Where the page puts links to the run's files so that the web framework may serve them."""
-        return self.settings.temp_dir / "runs" / self.folder(run_id).name
-
     def file(self, run_id: str, path: str) -> Path:
         """One listed output of a run, checked to lie inside its folder. Raises NotFound."""
         record = self.get(run_id)
@@ -259,7 +255,7 @@ class RunStore:
 
     def strip(self, run_id: str) -> None:
         """Removes everything in a run's folder except its record, and what was shown of it."""
-        traces.remove(self.shown_folder(run_id))
+        traces.remove(shown_folder(self.settings, run_id))
         for entry in self.folder(run_id).iterdir():
             if entry.name != "run.json":
                 traces.remove(entry)
@@ -314,7 +310,7 @@ class RunStore:
 
     def _drop(self, run_id: str) -> None:
         """Out of sight in one step, so that a crash in between cannot bring the run back; then row and files."""
-        traces.remove(self.shown_folder(run_id))
+        traces.remove(shown_folder(self.settings, run_id))
         folder = self.folder(run_id)
         doomed = folder.with_name(f".gone-{run_id}")
         with contextlib.suppress(FileNotFoundError):
@@ -342,6 +338,11 @@ class RunStore:
                 if not traces.process_alive(record.process):
                     self.strip(record.id)
                     self.save(record.model_copy(update={"state": "failed", "error": STOPPED, "finished": time.time()}))
+
+
+def shown_folder(settings: Settings, run_id: str) -> Path:
+    """Where the page puts links to a run's files so that the web framework may serve them."""
+    return settings.temp_dir / "runs" / run_id
 
 
 def _new_id() -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from models.runtime.settings import Settings
-from studio.runs import RunStore
+from studio.runs import RunStore, shown_folder
 
 
 def shown(runs: RunStore, run_id: str, path: str) -> str:
@@ -28,7 +28,7 @@ def lend(settings: Settings, run_id: str, source: Path) -> str:
     cannot be used again while our link to it exists.
     """
     facts = source.stat()
-    target = settings.temp_dir / "runs" / run_id / f"{facts.st_ino:x}-{facts.st_size:x}" / source.name
+    target = shown_folder(settings, run_id) / f"{facts.st_ino:x}-{facts.st_size:x}" / source.name
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")

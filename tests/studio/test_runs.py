@@ -17,7 +17,7 @@ from models.runtime.errors import InputError, NotFound
 from models.runtime.settings import Limits, Settings
 from pipelines.base import Inputs
 from studio import traces
-from studio.runs import STOPPED, OutputRecord, RunRecord, RunStore
+from studio.runs import STOPPED, OutputRecord, RunRecord, RunStore, shown_folder
 from tests.studio.fake import FakeOptions
 
 
@@ -99,7 +99,7 @@ def test_delete_leaves_no_trace(runs: RunStore, inputs: Inputs, settings: Settin
         (settings.temp_dir / name).mkdir(parents=True)
         shutil.copy(source, settings.temp_dir / name / source.name)
     runs.zip(record.id)
-    earlier = runs.shown_folder(record.id) / "1-2" / "scene.glb"  # shown before the scene was filtered again
+    earlier = shown_folder(settings, record.id) / "1-2" / "scene.glb"  # shown before the scene was filtered again
     earlier.parent.mkdir(parents=True)
     earlier.write_bytes(b"an earlier version")
 
