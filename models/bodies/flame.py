@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.bodies.landmarks import contour_row, on_surface
 from models.geometry.rotations import axis_angle_to_matrix
 from models.geometry.skinning import chain_transforms, joints_from_vertices, pose_offsets, skin
 from models.runtime.errors import WeightsInvalid
@@ -21,7 +22,6 @@ from models.runtime.safe_load import load_body_pickle, load_npz, load_pickled_np
 
 IDENTITY_COLUMNS = 300  # shapedirs: identity first, expression after
 JOINTS = 5
-CONTOUR_LIMIT = 39  # degrees of head yaw covered on each side by the dynamic contour table
 LICENCE_PAGE = "https://flame.is.tue.mpg.de"
 
 
@@ -191,24 +191,6 @@ class Flame(nn.Module):
         """Contour for the yaw of root and neck: rotations (B, 5, 3, 3) -> corners (B, 17, 3), bary (B, 17, 3)."""
         rows = contour_row(rotations[:, 0] @ rotations[:, 1])
         return self.dynamic_corners[rows], self.dynamic_bary[rows]
-
-
-def contour_row(rotation: Tensor) -> Tensor:
-    """Row of the contour table for head rotations (B, 3, 3) -> (B,) int64.
-
-    0..39 for yaw to one side, 40..78 for 1..39 degrees to the other; the angle is rounded half to even.
-    """
-    level = (rotation[:, 0, 0].square() + rotation[:, 1, 0].square()).sqrt()
-    yaw = torch.rad2deg(torch.atan2(-rotation[:, 2, 0], level))
-    degrees = yaw.clamp(max=CONTOUR_LIMIT).round().long()
-    other_side = (CONTOUR_LIMIT - degrees).clamp(max=2 * CONTOUR_LIMIT)
-    return torch.where(degrees >= 0, degrees, other_side)
-
-
-def on_surface(vertices: Tensor, corners: Tensor, bary: Tensor) -> Tensor:
-    """Points on triangles: vertices (B, V, 3), corners (B, L, 3) vertex ids, bary (..., L, 3) -> (B, L, 3)."""
-    batch = torch.arange(len(vertices), device=vertices.device)[:, None, None]
-    return (vertices[batch, corners] * bary[..., None]).sum(-2)
 
 
 def validate(path: Path) -> None:

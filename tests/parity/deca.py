@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.bodies.flame import Flame, FlameData, LandmarkEmbedding, contour_row
+from models.bodies.flame import Flame, FlameData, LandmarkEmbedding
+from models.bodies.landmarks import contour_row
 from models.deca.checkpoint import PARTS
 from models.deca.network import Deca
 from models.deca.texture import AlbedoModel
