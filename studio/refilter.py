@@ -23,7 +23,8 @@ def refilter_run(runs: RunStore, run_id: str, options: FilterOptions) -> RunReco
         NotFound: no such run.
         InputError: the run is no finished scene, or the filter leaves no point (the old cloud then stays).
     """
-    from pipelines.scene.refilter import refilter
+    from pipelines.scene.prediction import Prediction
+    from pipelines.scene.refilter import write_cloud
 
     record = runs.get(run_id)
     prediction = record.first("prediction")
@@ -34,7 +35,7 @@ def refilter_run(runs: RunStore, run_id: str, options: FilterOptions) -> RunReco
     fresh.mkdir()
     try:
         with _ONE_AT_A_TIME:
-            made = refilter(runs.file(run_id, prediction.path), fresh, options)
+            made, points = write_cloud(Prediction.load(runs.file(run_id, prediction.path)), fresh, options)
             for output in made:
                 (fresh / output.path).replace(folder / output.path)
     finally:
@@ -45,6 +46,7 @@ def refilter_run(runs: RunStore, run_id: str, options: FilterOptions) -> RunReco
         update={
             "options": {**record.options, "filter": options.model_dump(mode="json")},
             "outputs": tuple(outputs.values()),
+            "summary": {**record.summary, "points": points},
             "bytes": traces.size_of(folder),
         }
     )
