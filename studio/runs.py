@@ -242,11 +242,10 @@ class RunStore:
         if record.live and traces.process_alive(record.process):
             raise InputError("This run is still working: stop it first, then delete it")
         folder = self.folder(run_id)
-        copies = traces.contents(folder)
-        for item in record.inputs:
-            copies.setdefault(item.bytes, set()).add(item.sha256)
+        temp_dir, shown = self.settings.temp_dir, shown_folder(self.settings, run_id)
         traces.forget_measurements(self.settings.measurements_dir, self.index.unshared_inputs(run_id))
-        traces.forget_copies(self.settings.temp_dir, copies)
+        traces.remove(shown)  # links, also to what a file was earlier; those of other runs stay
+        traces.forget_copies(temp_dir, folder, [(i.bytes, i.sha256) for i in record.inputs], spare=shown.parent)
         self._drop(run_id)
 
     def discard(self, run_id: str) -> None:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 _DAY = 86400.0
@@ -58,25 +58,27 @@ def forget_measurements(folder: Path, hashes: Iterable[str]) -> int:
     return gone
 
 
-def contents(folder: Path) -> dict[int, set[str]]:
-    """Hashes by file size of everything under a folder."""
-    found: dict[int, set[str]] = {}
+def forget_copies(temp_dir: Path, folder: Path, further: Iterable[tuple[int, str]], spare: Path) -> int:
+    """Removes every file under ``temp_dir``, except below ``spare``, that equals one under ``folder``.
+
+    ``further`` are (size, SHA-256) of files that may no longer lie in the folder. Only files whose size occurs on both
+    sides are read, so that a large run is deleted quickly. Returns how many files went.
+    """
+    copies: dict[int, list[Path]] = {}
+    for path in temp_dir.rglob("*") if temp_dir.is_dir() else ():
+        if path.is_file() and not path.is_symlink() and not path.is_relative_to(spare):
+            copies.setdefault(path.stat().st_size, []).append(path)
+    known = {(size, sha) for size, sha in further if size in copies}
     for file in folder.rglob("*"):
-        if file.is_file() and not file.is_symlink():
-            found.setdefault(file.stat().st_size, set()).add(hash_path(file))
-    return found
-
-
-def forget_copies(temp_dir: Path, files: Mapping[int, set[str]]) -> int:
-    """Removes every file under ``temp_dir`` whose size and hash are in ``files``; returns how many went."""
+        if file.is_file() and not file.is_symlink() and (size := file.stat().st_size) in copies:
+            known.add((size, hash_path(file)))
     gone = 0
-    if not temp_dir.is_dir():
-        return 0
-    for copy in list(temp_dir.rglob("*")):
-        if copy.is_file() and copy.stat().st_size in files and hash_path(copy) in files[copy.stat().st_size]:
-            remove(copy)
-            _remove_empty(copy.parent, temp_dir)
-            gone += 1
+    for size in {size for size, _ in known}:
+        for copy in copies[size]:
+            if (size, hash_path(copy)) in known:
+                remove(copy)
+                _remove_empty(copy.parent, temp_dir)
+                gone += 1
     return gone
 
 
