@@ -156,6 +156,13 @@ def _add_runs(router: APIRouter, studio: Studio, caller: Callable[..., Caller]) 
             runs=[views.run_view(r) for r in found], total=runs.count(who.listed, pipeline, state, text)
         )
 
+    @router.delete("/v1/runs", tags=["runs"], summary="Delete all your runs")
+    def delete_runs(who: Annotated[Caller, Depends(caller)], everyone: bool = False) -> dict[str, int]:
+        """Runs that are working stay. ``everyone=true`` deletes other people's too and needs the admin token."""
+        if everyone:
+            who.check_admin()
+        return {"deleted": runs.delete_all(None if everyone else who.owner or who.listed)}
+
     # Before the plain id, which would take the ending for a part of it.
     @router.get("/v1/runs/{run_id}.zip", tags=["runs"], summary="All results as a ZIP", response_class=FileResponse)
     def get_zip(run_id: str, who: Annotated[Caller, Depends(caller)], inputs: bool = False) -> FileResponse:

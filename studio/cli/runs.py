@@ -59,10 +59,10 @@ def delete(
     if bool(run_ids) == everything:
         raise InputError("Name the runs to delete, or say --all")
     with _store() as runs:
-        doomed = run_ids or [r.id for r in runs.list(limit=1_000_000) if not r.live]
-        for run_id in doomed:
+        for run_id in run_ids or ():
             runs.delete(run_id)
-        print(f"Deleted {len(doomed)} run{'s' if len(doomed) != 1 else ''}")
+        count = runs.delete_all(None) if everything else len(run_ids or ())
+        print(f"Deleted {count} run{'s' if count != 1 else ''}")
 
 
 @app.command()

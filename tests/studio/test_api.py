@@ -286,7 +286,10 @@ def test_elsewhere_everyone_sees_their_own(settings: Settings, photo: Path) -> N
         slow = send(client, photo, {"steps": "1000", "pause": "0.02"}, headers=ann).json()
         error_of(client.delete(slow["job_url"], headers=bob), 403)
         assert client.delete(slow["job_url"], headers=ann).status_code == 202
+        assert "ann's" not in (studio.runs.folder(slow["id"]) / "run.json").read_text()
         assert client.get("/v1/runs", headers={"authorization": "Bearer boss"}).json()["total"] == 2
         finished(client, slow)
+        assert client.delete("/v1/runs", headers=bob).json() == {"deleted": 0}
+        error_of(client.delete("/v1/runs", params={"everyone": "true"}, headers=ann), 403)
         assert client.delete(job["run_url"], headers={"x-studio-admin": "boss"}).status_code == 204
-        assert "ann's" not in (studio.runs.folder(slow["id"]) / "run.json").read_text()
+        assert client.delete("/v1/runs", headers=ann).json() == {"deleted": 1}
