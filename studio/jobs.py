@@ -180,12 +180,12 @@ class JobQueue:
         self._check_engine(pipeline, options)
         if keep != "reference":
             self._check_size(inputs)
-        self._check_room()
+        self.check_room()
         record = self.runs.create(pipeline_id, options, inputs, owner, parents, title, keep)
         job = Job(self, record, pipeline, options, self.runs.inputs(record))
         try:
             with self._lock:
-                self._check_room()
+                self.check_room()
                 self._waiting.append(job)
                 self._jobs[job.id] = job
                 self._forget_old()
@@ -360,7 +360,8 @@ class JobQueue:
 
     # ---- bounds
 
-    def _check_room(self) -> None:
+    def check_room(self) -> None:
+        """Raises QueueFull when no further job is taken, StudioError when there is no room on the disk."""
         with self._lock:
             waiting = len(self._waiting)
         if self._closed:

@@ -90,6 +90,7 @@ def _add_pipeline(router: APIRouter, studio: Studio, caller: Callable[..., Calle
     )
     async def submit(request: Request, who: Annotated[Caller, Depends(caller)]) -> views.JobView:
         """Queues a job and answers at once; follow it at ``job_url``."""
+        studio.jobs.check_room()  # before the upload, not after it
         async with received(request, studio.settings, max_files) as form:
             values = {name: _one(given) for name, given in form.values.items()}
             title = values.pop("title", "")[:200]

@@ -239,6 +239,20 @@ def chunked(client: httpx.Client, chunks: Callable[[], Iterator[bytes]]) -> int:
         return int(connection.recv(4096).split()[1])
 
 
+def test_a_full_queue_is_told_before_the_upload(settings: Settings, photo: Path) -> None:
+    with served(settings.with_(tabs=("fake",), limits=Limits(queue_size=1))) as (studio, client):
+        jobs = [send(client, photo, {"steps": "1000", "pause": "0.02"}).json()]
+        while client.get(jobs[0]["job_url"]).json()["state"] == "queued":
+            time.sleep(0.01)
+        jobs.append(send(client, photo).json())
+        assert client.get(jobs[1]["job_url"]).json()["position"] == 1
+        assert "waiting already" in error_of(send(client, photo), 503)
+        assert studio.runs.count() == 2 and client.get("/health").json()["active_jobs"] == 2
+        for job in jobs:
+            client.delete(job["job_url"])
+            finished(client, job)
+
+
 def test_other_pages_cannot_act(server: tuple[Studio, httpx.Client], photo: Path) -> None:
     _, client = server
     assert "other web pages" in error_of(send(client, photo, headers={"origin": "https://evil.example"}), 403)
