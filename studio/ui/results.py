@@ -30,10 +30,13 @@ _DOWNLOAD = """(address) => {
   link.click();
   link.remove();
 }"""
-_WAIT = """async (...values) => {
+_VIEW = """async (address) => {
+  if (!address) return null;
   for (let i = 0; i < 100 && !document.querySelector("#ID"); i++) await new Promise((go) => setTimeout(go, 50));
   await new Promise((go) => setTimeout(go, 150));
-  return values;
+  const url = new URL(address, document.baseURI).href;
+  const name = decodeURIComponent(address.split("/").pop());
+  return { path: url, url, orig_name: name, meta: { _type: "gradio.FileData" } };
 }"""
 Updates = dict[Component, Any]
 
@@ -75,7 +78,6 @@ class ResultsPanel:
                     elem_id=f"{self.prefix}-model",
                     elem_classes="ls-model3d",
                 )
-                self.shape.input(self._model, [self.run_id, self.shape], self.model, **html.QUIET)
             with gr.Tab("Views", id="views", visible=False) as self.views_tab:
                 self._draw_views()
             with gr.Tab("Video", id="video", visible=False) as self.video_tab:
@@ -86,6 +88,9 @@ class ResultsPanel:
                 self.details = html.block()
         self.stats = html.block(visible=False)
         self.files = html.block(visible=False, elem_id=f"{self.prefix}-files-row")
+        self.address = gr.Textbox(container=False, elem_classes="ls-bridge")
+        picked = self.shape.input(self._model_address, [self.run_id, self.shape], self.address, **html.QUIET)
+        self._hand_over(picked)
         self._draw_zip()
         self.outputs = [
             self.run_id, self.mine, self.empty, self.head, self.warnings, self.tabs, self.model_tab, self.shape,
@@ -96,18 +101,24 @@ class ResultsPanel:
     def then_view(self, shown_by: Dependency) -> None:
         """Puts the model into the viewer after the event that showed a run.
 
-        The viewer draws only what it is given after it has been put on the page, so the page is asked to wait for it.
+        The viewer forgets a file that it is given before it is on the page, or when any other property of it changes
+        while its drawing code still loads, as the end of every event on the server does. So the server only tells the
+        address, and the page itself waits for the viewer and hands it over.
         """
-        wait = _WAIT.replace("ID", f"{self.prefix}-model")
-        shown_by.success(self._model, [self.run_id, self.shape], self.model, js=wait, **html.QUIET)
+        told = shown_by.success(self._model_address, [self.run_id, self.shape], self.address, **html.QUIET)
+        self._hand_over(told)
 
-    def _model(self, run_id: str, shape: str | None) -> Any:
+    def _hand_over(self, told: Dependency) -> None:
+        js = _VIEW.replace("ID", f"{self.prefix}-model")
+        told.success(None, self.address, self.model, js=js, api_visibility="private")
+
+    def _model_address(self, run_id: str, shape: str | None) -> str:
         if not run_id:
-            return None
+            return ""
         try:
             models = self._models(self.runs.get(run_id))
             chosen = next((o for o in models if o.path == shape), models[0] if models else None)
-            return None if chosen is None else shown(self.runs, run_id, chosen.path)
+            return "" if chosen is None else address(shown(self.runs, run_id, chosen.path))
         except StudioError as error:
             raise gr.Error(error.message, print_exception=False) from error
 
