@@ -34,7 +34,8 @@ class PoseLandmarks:
     ``points`` (33, 3) and ``axis`` (2, 2) are in units of the crop's side; z is relative to the hips' middle, negative
     towards the camera. ``axis`` holds the body's centre and the end of its circle, the next frame's region.
     ``world`` (33, 3) in metres from the hips' middle in the crop's axes (x right, y down, z away).
-    ``visibility`` and ``presence`` (33,) in 0..1; ``score`` is the probability that the crop shows a person.
+    ``visibility`` and ``presence`` (33,) in 0..1; ``peaks`` (33,) the heat maps' probabilities there; ``score`` is the
+    probability that the crop shows a person.
     ``mask_logits`` (256, 256) are those of the person's pixels.
     """
 
@@ -43,30 +44,33 @@ class PoseLandmarks:
     world: np.ndarray
     visibility: np.ndarray
     presence: np.ndarray
+    peaks: np.ndarray
     score: float
     mask_logits: np.ndarray
 
 
-def refine_by_heatmap(points: np.ndarray, logits: np.ndarray) -> np.ndarray:
+def refine_by_heatmap(points: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Moves points (K, 2), in units of the crop, to the centre of mass of their heat maps, logits (H, W, K).
 
     The mass is that of the probabilities in a window of 9x9 cells about the cell a point lies in; points outside the
     map, or whose window nowhere reaches one half, stay. A cell's index over the map's size is its coordinate.
+    Second result: the highest probability (K,) in each point's window, 0 outside the map.
     """
     height, width, count = logits.shape
-    out = points.copy()
+    out, peaks = points.copy(), np.zeros(count)
     column, row = np.floor(points * (width, height)).astype(int).T
     for k in range(count):
         if not (0 <= column[k] < width and 0 <= row[k] < height):
             continue
         x0, y0 = max(0, column[k] - REFINE_REACH), max(0, row[k] - REFINE_REACH)
         window = sigmoid(logits[y0 : row[k] + REFINE_REACH + 1, x0 : column[k] + REFINE_REACH + 1, k])
-        if window.max() < REFINE_MINIMUM:
+        peaks[k] = window.max()
+        if peaks[k] < REFINE_MINIMUM:
             continue
         mass = window.sum()
         out[k, 0] = (window.sum(axis=0) @ np.arange(x0, x0 + window.shape[1])) / mass / width
         out[k, 1] = (window.sum(axis=1) @ np.arange(y0, y0 + window.shape[0])) / mass / height
-    return out
+    return out, peaks
 
 
 class PoseLandmarker:
@@ -81,13 +85,14 @@ class PoseLandmarker:
         out = self.session(scale_pixels(crop))
         values = out[landmarks].reshape(39, 5)
         points = values[:, :3] / self.session.input_shape[1]
-        points[:, :2] = refine_by_heatmap(points[:, :2], out[heatmap])
+        points[:, :2], peaks = refine_by_heatmap(points[:, :2], out[heatmap])
         return PoseLandmarks(
             points=points[:LANDMARKS],
             axis=points[LANDMARKS : LANDMARKS + 2, :2],
             world=out[metres].reshape(39, 3)[:LANDMARKS],
             visibility=sigmoid(values[:LANDMARKS, 3]),
             presence=sigmoid(values[:LANDMARKS, 4]),
+            peaks=peaks[:LANDMARKS],
             score=float(out[flag].reshape(())),
             mask_logits=out[mask][..., 0],
         )

@@ -1,8 +1,10 @@
 """Finding everybody in a picture: tiled detection, several looks at every candidate, and the best of them kept.
 
 The detector sees people who fill a good part of what it looks at, the landmark network one person at a time. In a
-crowd its confidence swings with the exact cut, so every candidate is looked at with several; and both networks like to
-see a small person in an arm or a leg of a large one, so such finds need more evidence.
+crowd its confidence swings with the exact cut, so every candidate is looked at with several. Both networks also see
+people in gables, sleeves and crowns, so what tiles find must be borne out by several witnesses: agreeing tiles, the
+landmark network's confidence and heat maps, and the segmentation network. Their weights and limits were set by hand on
+photos with and without people.
 """
 
 from __future__ import annotations
@@ -23,24 +25,33 @@ from pipelines.tracking.tiles import tile_pyramid
 TILE_SCORE = 0.35  # detections of tiles below the network's own threshold count when other tiles agree
 LARGEST = 1.5  # tile sides: a region larger than this is guessed from a part of a person
 CUTS = (1.0, 0.85, 0.72)  # sides of the regions tried per candidate
-GOOD = 0.9  # quality at which no further cut is tried
+GOOD, CLEAR = 0.9, 0.6  # confidence less drift, and clarity, at which no further cut is tried
 DRIFT = 0.25  # of the body's radius: how far hips and shoulders may lie from the detector's
 SAME = 0.13  # of the smaller region's side: mean distance of points at which two poses are one
+TRUNK_AND_LIMBS = tuple(e for e in EDGES if e[0] >= LEFT_SHOULDER)
 WEIGHTS = np.array([1.0] * 33)
 WEIGHTS[:11] = 0.3  # eleven of the points lie in the head
 WEIGHTS[[LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP]] = 3.0
 WEIGHTS[17:23] = 0.2  # fingers
 PART_SIZE, PART_GAP = 0.65, 0.12
+PART_SCORE, PART_VOTES = 0.8, 0.5  # what shows that a part is a person before another: score, votes to the other's
+MIN_VOTES, MIN_SCORE = 1.0, 0.66  # sum and best of the scores of agreeing tiles
+MIN_CLARITY, MIN_COVERED = 0.4, 0.5
+MIN_EVIDENCE, MIN_EVIDENCE_WHOLE = 2.85, 2.6
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Detections of one person: key points (4, 2) in pixels of the best, its score, all scores' sum, their mean."""
+    """Detections of one person: key points (4, 2) in pixels of the best, its score, all scores' sum, their mean.
+
+    ``whole`` tells that the best is one of the whole picture, above the network's own threshold.
+    """
 
     keypoints: np.ndarray
     score: float
     votes: float
     mean: np.ndarray
+    whole: bool
 
     @property
     def radius(self) -> float:
@@ -52,7 +63,7 @@ def candidates(networks: BlazeNetworks, image: np.ndarray, search: SearchOptions
     """Detections of the whole picture, and of its tiles when ``thorough``, grouped by person, best first."""
     levels = tile_pyramid(image, search.scales if thorough else (), search.smallest_tile, search.overlap)
     config = replace(POSE_DETECTION, min_score=TILE_SCORE) if thorough else POSE_DETECTION
-    rows: list[tuple[float, np.ndarray]] = []
+    rows: list[tuple[bool, float, np.ndarray]] = []
     for level, regions in enumerate(levels):
         for region in regions:
             found = networks.detect(image, config, region)
@@ -60,12 +71,11 @@ def candidates(networks: BlazeNetworks, image: np.ndarray, search: SearchOptions
                 side = pose_region(keypoints[0], keypoints[1]).side
                 if level and side > LARGEST * region.side:
                     continue
-                # The whole picture's detections come first in their group: they are the most complete.
-                bonus = 1.0 if not level and score >= POSE_DETECTION.min_score else 0.0
-                rows.append((float(score) + bonus, keypoints))
-    groups: list[list[tuple[float, np.ndarray]]] = []
-    for row in sorted(rows, key=lambda r: -r[0]):
-        home = next((g for g in groups if _near(row[1], g[0][1])), None)
+                rows.append((not level and score >= POSE_DETECTION.min_score, float(score), keypoints))
+    groups: list[list[tuple[bool, float, np.ndarray]]] = []
+    # The whole picture's detections come first in their group: they are the most complete.
+    for row in sorted(rows, key=lambda r: (not r[0], -r[1])):
+        home = next((g for g in groups if _near(row[2], g[0][2])), None)
         if home is None:
             groups.append([row])
         else:
@@ -85,19 +95,25 @@ def find(
     """People other than ``known``, best first. ``measure`` gives the pose in a region, None when nobody is there."""
     looked: list[tuple[float, Candidate, Pose]] = []
     for candidate in candidates(networks, image, search, thorough):
+        if not candidate.whole and (candidate.votes < MIN_VOTES or candidate.score < MIN_SCORE):
+            continue
         if 2.5 * candidate.radius < min_size or any(_explained(candidate, pose) for pose in known):
             continue
         best = _best_look(image, candidate, measure, CUTS if thorough else CUTS[:1])
-        if best is not None:
-            looked.append((best[0], candidate, best[1]))
+        if best is not None and _borne_out(networks, image, candidate, best[1]):
+            looked.append((best[0] + 0.1 * min(candidate.votes, 3.0), candidate, best[1]))
     people: list[Pose] = []
+    votes: list[float] = []
     for _, candidate, pose in sorted(looked, key=lambda x: -x[0]):
-        others = [*known, *people]
-        if any(same(pose, other) for other in others):
+        if any(same(pose, other) for other in (*known, *people)):
             continue
-        if any(_is_part(pose, other) for other in others) and not (candidate.score >= 0.8 and candidate.votes >= 1.6):
+        if any(_is_part(pose, other) for other in known):
+            continue
+        owner = max((v for other, v in zip(people, votes, strict=True) if _is_part(pose, other)), default=0.0)
+        if candidate.votes < PART_VOTES * owner or (owner and candidate.score < PART_SCORE):
             continue
         people.append(pose)
+        votes.append(candidate.votes)
     return people
 
 
@@ -111,10 +127,11 @@ def same(a: Pose, b: Pose) -> bool:
     return float(gaps @ weights) / total <= SAME * min(a.region.side, b.region.side)
 
 
-def _candidate(group: list[tuple[float, np.ndarray]]) -> Candidate:
-    scores = np.array([min(s, 1.0) if s <= 1.0 else s - 1.0 for s, _ in group])
-    mean = np.tensordot(scores / scores.sum(), np.stack([k for _, k in group]), axes=1)
-    return Candidate(group[0][1], float(scores[0]), float(scores.sum()), mean)
+def _candidate(group: list[tuple[bool, float, np.ndarray]]) -> Candidate:
+    whole, score, keypoints = group[0]
+    scores = np.array([s for _, s, _ in group])
+    mean = np.tensordot(scores / scores.sum(), np.stack([k for _, _, k in group]), axes=1)
+    return Candidate(keypoints, score, float(scores.sum()), mean, whole)
 
 
 def _near(a: np.ndarray, b: np.ndarray) -> bool:
@@ -142,12 +159,29 @@ def _best_look(
             drift = float(np.linalg.norm(trunk - keypoints[[0, 2]], axis=1).max()) / candidate.radius
             if drift > DRIFT:
                 continue
-            quality = pose.score - drift + 0.1 * min(candidate.votes, 3.0)
+            quality = pose.score - drift + pose.clarity
             if best is None or quality > best[0]:
                 best = quality, pose
-            if pose.score - drift >= GOOD:
+            if pose.score - drift >= GOOD and (candidate.whole or pose.clarity >= CLEAR):
                 return best
     return best
+
+
+def _borne_out(networks: BlazeNetworks, image: np.ndarray, candidate: Candidate, pose: Pose) -> bool:
+    """Whether the witnesses together say that this is a person."""
+    mask = networks.person_mask(image, pose.region)
+    size = len(mask)
+    bones = np.array([e for e in TRUNK_AND_LIMBS if min(pose.visibility[list(e)]) > 0.5], dtype=int).reshape(-1, 2)
+    points = pose.region.to_unit(pose.landmarks[:, :2])
+    shares = np.array([0.25, 0.5, 0.75])[:, None, None]
+    along = (points[bones[:, 0]] * (1 - shares) + points[bones[:, 1]] * shares).reshape(-1, 2)
+    along = along[((along >= 0) & (along < 1)).all(axis=1)]
+    column, row = (along * size).astype(int).T
+    covered = float(mask[row, column].mean()) if len(along) else 0.0
+    evidence = candidate.score + 0.1 * min(candidate.votes, 4.0) + pose.score + pose.clarity + covered
+    if candidate.whole:
+        return evidence >= MIN_EVIDENCE_WHOLE
+    return evidence >= MIN_EVIDENCE and pose.clarity >= MIN_CLARITY and covered >= MIN_COVERED
 
 
 def _explained(candidate: Candidate, pose: Pose) -> bool:

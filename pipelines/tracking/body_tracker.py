@@ -21,9 +21,9 @@ from pipelines.tracking.smoothing import ShapeSmoother
 
 # Pairs of landmarks and a share of the way between them: where a person's colours are read.
 COLOUR_PLACES = (
-    (0, 0, 0.0), (7, 8, 0.5), (11, 13, 0.5), (12, 14, 0.5), (13, 15, 0.5), (14, 16, 0.5), (11, 23, 0.15), (12, 24, 0.15),
-    (11, 23, 0.5), (12, 24, 0.5), (11, 24, 0.5), (11, 12, 0.5), (23, 24, 0.5), (23, 25, 0.4), (24, 26, 0.4),
-    (25, 27, 0.5), (26, 28, 0.5), (31, 31, 0.0), (32, 32, 0.0),
+    (0, 0, 0.0), (7, 8, 0.5), (11, 13, 0.5), (12, 14, 0.5), (13, 15, 0.5), (14, 16, 0.5), (11, 23, 0.15),
+    (12, 24, 0.15), (11, 23, 0.5), (12, 24, 0.5), (11, 24, 0.5), (11, 12, 0.5), (23, 24, 0.5), (23, 25, 0.4),
+    (24, 26, 0.4), (25, 27, 0.5), (26, 28, 0.5), (31, 31, 0.0), (32, 32, 0.0),
 )  # fmt: skip
 
 
@@ -118,6 +118,7 @@ class PoseTracker:
             world=region.turn_to_image(found.world),
             visibility=found.visibility,
             presence=found.presence,
+            peaks=found.peaks,
             axis=region.to_image(found.axis),
             score=found.score,
             region=region,

@@ -70,6 +70,11 @@ class BlazeNetworks:
         with self._network(HAND_LANDMARK) as session:
             return HandLandmarker(session)(region.cut(image, session.input_shape[0], Border.REPLICATE))
 
+    def person_mask(self, image: np.ndarray, region: Region) -> np.ndarray:
+        """Probability (256, 256) float32 over ``region`` that a pixel shows a person, by the segmentation network."""
+        with self._network(SELFIE) as session:
+            return PersonSegmenter(session, SELFIE)(region.cut(image, session.input_shape[0], Border.REPLICATE))
+
     def people_mask(self, image: np.ndarray) -> np.ndarray:
         """Probability (h, w) float32 that a pixel shows a person; h, w are the network's, to be enlarged by the caller.
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from pipelines.tracking.smoothing import SmoothingConfig
 
+SMOOTHING = SmoothingConfig()
+
 
 @dataclass(frozen=True)
 class SearchOptions:
@@ -52,7 +54,7 @@ class FaceOptions:
     iris: bool = False
     min_presence: float = 0.5
     min_size: float = 16.0
-    smoothing: SmoothingConfig | None = SmoothingConfig()
+    smoothing: SmoothingConfig | None = SMOOTHING
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class PoseOptions:
     follow: FollowOptions = FollowOptions()
     min_presence: float = 0.5
     min_size: float = 40.0
-    smoothing: SmoothingConfig | None = SmoothingConfig()
+    smoothing: SmoothingConfig | None = SMOOTHING
 
 
 @dataclass(frozen=True)
@@ -74,4 +76,4 @@ class HandOptions:
     follow: FollowOptions = FollowOptions()
     min_presence: float = 0.5
     min_size: float = 12.0
-    smoothing: SmoothingConfig | None = SmoothingConfig()
+    smoothing: SmoothingConfig | None = SMOOTHING

@@ -14,9 +14,10 @@ from pipelines.tracking.regions import Region
 class Pose:
     """A measured pose; landmarks in the order of ``models.blaze.pose.NAMES``.
 
-    ``landmarks`` (33, 3) in pixels, z relative to the hips' middle and negative towards the camera. ``world`` (33, 3) in
-    metres from the hips' middle, x right, y down, z away from the camera. ``visibility`` and ``presence`` (33,) in
-    0..1: of being seen, and of lying within the picture. ``axis`` (2, 2) in pixels: the body's centre and the end of
+    ``landmarks`` (33, 3) in pixels, z relative to the hips' middle and negative towards the camera. ``world`` (33, 3)
+    in metres from the hips' middle, x right, y down, z away from the camera. ``visibility`` and ``presence`` (33,) in
+    0..1: of being seen, and of lying within the picture; ``peaks`` (33,) are the heat maps' probabilities there.
+    ``axis`` (2, 2) in pixels: the body's centre and the end of
     its circle. ``score`` in 0..1 that somebody is there. ``region`` is what the network looked at.
     """
 
@@ -24,6 +25,7 @@ class Pose:
     world: np.ndarray
     visibility: np.ndarray
     presence: np.ndarray
+    peaks: np.ndarray
     axis: np.ndarray
     score: float
     region: Region
@@ -37,6 +39,12 @@ class Pose:
     def shoulders(self) -> np.ndarray:
         """The middle of the shoulders (2,) in pixels."""
         return self.landmarks[[LEFT_SHOULDER, RIGHT_SHOULDER], :2].mean(axis=0)
+
+    @property
+    def clarity(self) -> float:
+        """Mean heat-map probability of the landmarks that are seen; 0 where none is."""
+        seen = self.visibility > 0.5
+        return float(self.peaks[seen].mean()) if seen.any() else 0.0
 
     @property
     def box(self) -> np.ndarray:

@@ -13,13 +13,16 @@ import numpy as np
 
 from pipelines.tracking.one_euro import OneEuro, OneEuroConfig
 
+MOTION = OneEuroConfig(min_cutoff=4.0, beta=120.0, derivative_cutoff=12.0)
+SHAPE = OneEuroConfig(min_cutoff=1.0, beta=30.0, derivative_cutoff=6.0)
+
 
 @dataclass(frozen=True)
 class SmoothingConfig:
     """Filters of the whole's ``motion`` and of the ``shape``; speeds are in sizes (rms radius) per second."""
 
-    motion: OneEuroConfig = OneEuroConfig(4.0, 120.0, 12.0)
-    shape: OneEuroConfig = OneEuroConfig(1.0, 30.0, 6.0)
+    motion: OneEuroConfig = MOTION
+    shape: OneEuroConfig = SHAPE
 
 
 @dataclass(frozen=True)

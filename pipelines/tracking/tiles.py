@@ -31,8 +31,7 @@ def tile_pyramid(
     """The whole picture, then one list of tiles per scale, coarse to fine.
 
     ``scales`` are tile sides as fractions of the picture's *short* side, falling; tiles below ``smallest`` pixels are
-    left out (they would only be enlarged), except that the last level may be rounded up to that size when the scale
-    before it was at least a third larger.
+    enlarged to that size, and levels of nearly the size of the one before left out.
     """
     height, width = image.shape[:2]
     short = min(height, width)
@@ -40,7 +39,7 @@ def tile_pyramid(
     before = float(max(height, width))
     for scale in scales:
         side = max(scale * short, smallest)
-        if side > before / 1.3:
+        if side > before / 1.1:
             continue
         levels.append(tiles(width, height, side, overlap))
         before = side
