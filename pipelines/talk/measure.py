@@ -1,0 +1,200 @@
+"""Faces of a source video, measured once: every later run on the same file takes them from the measurement cache.
+
+An entry is named by the hash of the file's content, so that deleting a run or growing old removes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from models.runtime.errors import InputError
+from pipelines.base import Progress, RunContext
+from pipelines.media.atomic import replacing
+from pipelines.media.image import read_image
+from pipelines.media.video import Frame, VideoReader, prefetch, probe
+from pipelines.talk.mouth_points import opening, yaw_and_pitch
+from pipelines.tracking.face_tracker import FaceTracker
+from pipelines.tracking.networks import BlazeNetworks
+from pipelines.tracking.options import FaceOptions
+
+VERSION = "talk-faces-2"
+LEAST_SHARE = 0.02  # of the frames: faces seen more rarely are not offered
+MOST_FACES = 16
+
+
+@dataclass(frozen=True)
+class FaceTrack:
+    """One person through a clip of F frames: ``seen`` (F,) bool, ``points`` (F, 468, 3) float32 pixels (0 unseen)."""
+
+    number: int
+    seen: np.ndarray
+    points: np.ndarray
+
+    @property
+    def size(self) -> float:
+        """Median height of the face in pixels where it is seen."""
+        spans = np.ptp(self.points[self.seen][..., 1], axis=1)
+        return float(np.median(spans)) if len(spans) else 0.0
+
+    @property
+    def left(self) -> float:
+        """Median place of the face across the picture."""
+        return float(np.median(self.points[self.seen][..., 0])) if self.seen.any() else 0.0
+
+    def openings(self) -> np.ndarray:
+        """(F,) as ``mouth_points.opening``; 0 where unseen."""
+        return np.where(self.seen, opening(self.points), 0.0)
+
+    def turned_away(self, yaw: float, pitch: float) -> np.ndarray:
+        """(F,) bool: the face is seen, but looks further aside or up and down than that many degrees."""
+        across, down = yaw_and_pitch(self.points)
+        return self.seen & ((np.abs(across) > yaw) | (np.abs(down) > pitch))
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A clip: ``times`` (F,) seconds of its frames, ``size`` (width, height), and its faces, largest first."""
+
+    times: np.ndarray
+    size: tuple[int, int]
+    faces: tuple[FaceTrack, ...]
+    cached: bool = False
+
+    @property
+    def frames(self) -> int:
+        return len(self.times)
+
+    def from_left(self) -> tuple[FaceTrack, ...]:
+        return tuple(sorted(self.faces, key=lambda face: face.left))
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def cache_file(path: Path, ctx: RunContext) -> Path:
+    return ctx.settings.measurements_dir / f"{content_hash(path)}.{VERSION}.npz"
+
+
+def measure_photo(path: Path, ctx: RunContext) -> Measurement:
+    """The faces of a still picture, as a clip of one frame."""
+    image = read_image(path, ctx.settings.limits)
+    found = _tracker(ctx, smooth=False).find_faces(image)
+    faces = tuple(
+        FaceTrack(n, np.ones(1, bool), face.landmarks[None, :468].astype(np.float32))
+        for n, face in enumerate(found[:MOST_FACES])
+    )
+    return Measurement(np.zeros(1), (image.shape[1], image.shape[0]), faces)
+
+
+def measure_video(path: Path, ctx: RunContext) -> Iterator[Progress | Measurement]:
+    """Progress, then at last the measurement; from the cache when the same content has been measured before.
+
+    Raises:
+        InputError, LimitExceeded: not a video that can be read.
+        WeightsMissing: the face networks are not installed.
+    """
+    entry = cache_file(path, ctx)
+    stored = load(entry)
+    if stored is not None:
+        with suppress(OSError):
+            os.utime(entry)
+        yield stored
+        return
+    info = probe(path, ctx.settings.limits)
+    tracker = _tracker(ctx, smooth=True)
+    times: list[float] = []
+    rows: dict[int, list[tuple[int, np.ndarray]]] = {}
+
+    def noted(frames: Iterator[Frame]) -> Iterator[Frame]:
+        for frame in frames:
+            times.append(frame.time)
+            yield frame
+
+    source = prefetch(VideoReader(path, ctx.settings.limits), depth=4)
+    for found in tracker.stream(noted(source)):
+        for face in found.faces:
+            rows.setdefault(face.track, []).append((found.index, face.face.landmarks[:468].astype(np.float32)))
+        if found.index % 10 == 0:
+            yield Progress("measure", found.index, info.frames, "Following the faces")
+    result = Measurement(np.array(times), (info.width, info.height), _tracks(rows, len(times)))
+    store(entry, result)
+    yield result
+
+
+def _tracks(rows: dict[int, list[tuple[int, np.ndarray]]], frames: int) -> tuple[FaceTrack, ...]:
+    tracks = []
+    for number, seen_at in rows.items():
+        if len(seen_at) < max(1, LEAST_SHARE * frames):
+            continue
+        seen, points = np.zeros(frames, bool), np.zeros((frames, 468, 3), np.float32)
+        for index, landmarks in seen_at:
+            seen[index], points[index] = True, landmarks
+        tracks.append(FaceTrack(number, seen, points))
+    return tuple(sorted(tracks, key=lambda face: -face.size * face.seen.sum())[:MOST_FACES])
+
+
+def _tracker(ctx: RunContext, smooth: bool) -> FaceTracker:
+    options = FaceOptions() if smooth else FaceOptions(smoothing=None)
+    return FaceTracker(BlazeNetworks(ctx.cache, ctx.weights), options)
+
+
+def store(entry: Path, measurement: Measurement) -> None:
+    """Writes a cache entry; a full or read-only disk only costs the next run its time."""
+    with suppress(OSError):
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {"times": measurement.times, "size": np.array(measurement.size)}
+        arrays["numbers"] = np.array([face.number for face in measurement.faces], dtype=np.int64)
+        for face in measurement.faces:
+            arrays[f"seen{face.number}"], arrays[f"points{face.number}"] = face.seen, face.points
+        with replacing(entry) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
+
+
+def load(entry: Path) -> Measurement | None:
+    """A stored measurement, or None where there is none that can be read."""
+    try:
+        with np.load(entry, allow_pickle=False) as file:
+            width, height = (int(n) for n in file["size"])
+            faces = tuple(FaceTrack(int(n), file[f"seen{n}"], file[f"points{n}"]) for n in file["numbers"])
+            return Measurement(file["times"], (width, height), faces, cached=True)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        return None
+
+
+def choose_faces(measurement: Measurement, which: str, number: int) -> tuple[FaceTrack, ...]:
+    """The faces that shall speak.
+
+    Args:
+        which: ``largest``, ``all`` or ``number``.
+        number: counted from the left of the picture, from 1.
+
+    Raises:
+        InputError: no face, or none of that number.
+    """
+    if not measurement.faces:
+        raise InputError(
+            "No face was found; use a picture or video in which a face looks towards the camera and fills at least a "
+            "twentieth of the height"
+        )
+    if which == "all":
+        return measurement.from_left()
+    if which == "largest":
+        return measurement.faces[:1]
+    ordered = measurement.from_left()
+    if not 1 <= number <= len(ordered):
+        raise InputError(f"There is no face {number}; {len(ordered)} found, counted from the left")
+    return (ordered[number - 1],)

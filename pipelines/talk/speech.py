@@ -1,0 +1,179 @@
+"""What the mouth should do for a recording: voice activity, phones by the best way there is, curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d, uniform_filter1d
+
+from models.runtime.settings import Limits
+from models.talking.phones import RATE, Phone, PhoneRecognizer, Word
+from pipelines.media.audio import read_audio
+from pipelines.talk.spectrum import FRAMES_PER_SECOND, Spectrum, analyse
+from pipelines.talk.visemes import MouthCurves, mouth_curves, silent, sound_curves
+from pipelines.talk.voice_activity import Activity, find_speech
+
+Method = Literal["auto", "words", "phones", "sound"]
+TRUSTED_CONFIDENCE = 0.55  # mean word confidence from which recognised English words are believed
+PADDING = 0.25  # seconds of silence that recognisers like around an utterance
+LONGEST_WORDS = 240.0  # seconds of speech up to which words are recognised; the phone loop is four times as fast
+
+
+@dataclass(frozen=True)
+class Speech:
+    """A recording understood. ``method`` is transcript, words, phones, sound or silence; ``words`` what was recognised.
+
+    ``seconds`` is the exact length; ``share`` of it is spoken. ``warnings`` are for the user.
+    """
+
+    seconds: float
+    curves: MouthCurves
+    phones: tuple[Phone, ...]
+    words: tuple[Word, ...]
+    activity: Activity
+    method: str
+    share: float
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return " ".join(word.text for word in self.words)
+
+
+def listen(
+    path: Path,
+    limits: Limits,
+    transcript: str = "",
+    method: Method = "auto",
+    seconds: float = 0.0,
+    told: Callable[[float, float], None] = lambda done, total: None,
+) -> Speech:
+    """Reads a recording (its first ``seconds`` if given) and finds its mouth curves; ``told(done, total)`` in seconds.
+
+    Raises:
+        InputError, LimitExceeded: no sound in the file, or too much.
+    """
+    samples = read_audio(path, RATE, limits, 0.0, seconds or None)
+    return understand(samples, transcript, method, told)
+
+
+def understand(
+    samples: np.ndarray,
+    transcript: str = "",
+    method: Method = "auto",
+    told: Callable[[float, float], None] = lambda done, total: None,
+) -> Speech:
+    """Mouth curves of mono float32 samples (N,) at 16 kHz."""
+    length = len(samples) / RATE
+    spectrum = analyse(samples)
+    activity = find_speech(spectrum)
+    share = float(activity.speaking.mean()) if len(activity.speaking) else 0.0
+    if share * length < 0.15:
+        note = "No speech was heard, so the mouth stays closed; check the recording if that is not what you expect"
+        return Speech(length, silent(length), (), (), activity, "silence", share, (note,))
+    loudness = relative_loudness(spectrum, activity)
+    phones: tuple[Phone, ...] = ()
+    words: tuple[Word, ...] = ()
+    used, notes = "sound", []
+    if method != "sound":
+        recognizer = PhoneRecognizer()
+        if transcript.strip():
+            phones, used = recognizer.align(_padded(samples), transcript), "transcript"
+            phones = _shifted(phones, -PADDING)
+            if not phones:
+                notes.append("The transcript does not fit the recording, so the sounds were recognised instead")
+        if not phones:
+            phones, words, used = _recognised(recognizer, samples, activity, method, told)
+    if phones:
+        curves = mouth_curves(phones, length, loudness, activity.speaking)
+    else:
+        curves = sound_curves(length, loudness, activity.speaking, brightness(spectrum, activity), closings(spectrum))
+        used = "sound"
+    return Speech(length, curves, phones, words, activity, used, share, tuple(notes))
+
+
+def _recognised(
+    recognizer: PhoneRecognizer,
+    samples: np.ndarray,
+    activity: Activity,
+    method: Method,
+    told: Callable[[float, float], None],
+) -> tuple[tuple[Phone, ...], tuple[Word, ...], str]:
+    """Phones of every stretch: from its words where they are believed, else from the phone loop."""
+    stretches = activity.stretches()
+    total = sum(end - start for start, end in stretches)
+    try_words = method == "words" or (method == "auto" and total <= LONGEST_WORDS)
+    done, by_words = 0.0, 0.0
+    phones: list[Phone] = []
+    words: list[Word] = []
+    for start, end in stretches:
+        first = max(0.0, start - PADDING)
+        part = samples[int(first * RATE) : int((end + PADDING) * RATE)]
+        found: tuple[Phone, ...] = ()
+        if try_words:
+            heard = recognizer.words(part)
+            if method == "words" or believed(heard):
+                found = recognizer.align(part, " ".join(w.text for w in heard))
+                words += [Word(w.text, w.start + first, w.end + first, w.confidence) for w in heard]
+            elif done + end - start > 6.0 and by_words == 0.0:
+                try_words = False  # another language: the words will not be right later either
+        if found:
+            by_words += end - start
+        else:
+            found = recognizer.loop(part)
+        phones += _shifted(found, first)
+        done += end - start
+        told(done, total)
+    return tuple(phones), tuple(words), "words" if by_words > 0.5 * total else "phones"
+
+
+def believed(words: tuple[Word, ...]) -> bool:
+    """Whether recognised words are probably what was said: their confidence, weighted by length."""
+    spans = np.array([w.end - w.start for w in words])
+    if not len(spans):
+        return False
+    return float((spans * [w.confidence for w in words]).sum() / spans.sum()) >= TRUSTED_CONFIDENCE
+
+
+def _padded(samples: np.ndarray) -> np.ndarray:
+    quiet = np.random.default_rng(0).normal(0, 1e-4, round(PADDING * RATE)).astype(np.float32)
+    return np.concatenate([quiet, samples, quiet])
+
+
+def _shifted(phones: tuple[Phone, ...], by: float) -> tuple[Phone, ...]:
+    return tuple(Phone(p.name, max(0.0, p.start + by), max(0.0, p.end + by)) for p in phones)
+
+
+def relative_loudness(spectrum: Spectrum, activity: Activity) -> np.ndarray:
+    """(T,) 0..1: level between the quiet and the loud speech of this recording."""
+    level = uniform_filter1d(spectrum.speech_level, 3)
+    spoken = level[activity.speaking]
+    low, high = (np.percentile(spoken, 8), np.percentile(spoken, 95)) if len(spoken) else (-60.0, -20.0)
+    return np.clip((level - low + 4.0) / max(high - low + 4.0, 6.0), 0.0, 1.0)
+
+
+def brightness(spectrum: Spectrum, activity: Activity) -> np.ndarray:
+    """(T,) -1..1: spectral tilt around the recording's own; "ee" is bright, "oo" is dark."""
+    tilt = spectrum.level_between(1500, 3500) - spectrum.level_between(200, 900)
+    tilt = gaussian_filter1d(tilt, 3.0)
+    spoken = tilt[activity.speaking]
+    if not len(spoken):
+        return np.zeros_like(tilt)
+    return np.clip((tilt - np.median(spoken)) / (2.0 * spoken.std() + 1e-6), -1.0, 1.0)
+
+
+def closings(spectrum: Spectrum) -> np.ndarray:
+    """(T,) 0..1: moments in which the lips are likely shut.
+
+    A stop is a short dip of the middle band far under its surroundings; a nasal murmur keeps its low band while the
+    middle band falls.
+    """
+    middle, low = spectrum.level_between(500, 3500), spectrum.level_between(100, 350)
+    around = uniform_filter1d(np.maximum(middle, np.percentile(middle, 30)), FRAMES_PER_SECOND // 4)
+    dip = np.clip((around - middle - 7.0) / 8.0, 0.0, 1.0)
+    murmur = np.clip((low - middle - 9.0) / 8.0, 0.0, 1.0) * np.clip((around - middle - 3.0) / 5.0, 0.0, 1.0)
+    return gaussian_filter1d(np.maximum(dip, murmur), 1.0)
