@@ -180,7 +180,25 @@ def _chunks(areas: Tensor) -> list[tuple[int, int]]:
 def rasterize_tensor(
     triangles: Tensor, height: int, width: int, rule: Rule = Rule.CLOSED, far: float = float("inf")
 ) -> TensorFragments:
-    """``rasterize`` for a batch on the tensor's device: triangles (B, F, 3, 3). Not differentiable.
+    """``rasterize`` for a batch on the tensor's device: triangles (B, F, 3, 3). Not differentiable."""
+    if triangles.device.type != "cpu":
+        return rasterize_scatter(triangles, height, width, rule, far)
+    each = [rasterize(t, height, width, rule, far) for t in triangles.detach().numpy()]
+    shape, dtype = (len(each), height, width), triangles.dtype
+    fragments = TensorFragments(
+        torch.empty(shape, dtype=torch.int64), torch.empty(*shape, 3, dtype=dtype), torch.empty(shape, dtype=dtype)
+    )
+    for i, f in enumerate(each):
+        fragments.triangle[i] = torch.from_numpy(f.triangle)
+        fragments.barycentric[i] = torch.from_numpy(f.barycentric)
+        fragments.depth[i] = torch.from_numpy(f.depth)
+    return fragments
+
+
+def rasterize_scatter(
+    triangles: Tensor, height: int, width: int, rule: Rule = Rule.CLOSED, far: float = float("inf")
+) -> TensorFragments:
+    """``rasterize_tensor`` in torch operations alone, for devices other than the CPU.
 
     Works in two passes, as parallel writers need: the least depth per pixel first, then the highest triangle that
     reaches it, so that the result does not depend on the order of execution.
@@ -250,21 +268,37 @@ def ndc_to_pixels(vertices: Tensor, height: int, width: int) -> Tensor:
     return torch.cat([pixels, vertices[..., 2:] * width / 2], dim=-1)
 
 
-def perspective_weights(fragments: Fragments, corner_depths: Array) -> Fragments:
-    """The same fragments with perspective-correct weights; ``corner_depths`` (F, 3) as they were rasterised."""
-    covered = fragments.covered
-    bary = fragments.barycentric.copy()
-    w = bary[covered] / corner_depths[fragments.triangle[covered]]
-    bary[covered] = w / w.sum(axis=-1, keepdims=True)
-    return Fragments(fragments.triangle, bary, fragments.depth)
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _correct(triangle, bary, depths, source, corner_weights):  # pragma: no cover - compiled
+    """Makes weights perspective-correct and carries them from pieces to the triangles they were cut from."""
+    for y in range(triangle.shape[0]):
+        for x in range(triangle.shape[1]):
+            f = triangle[y, x]
+            if f < 0:
+                continue
+            a, b, c = bary[y, x, 0] / depths[f, 0], bary[y, x, 1] / depths[f, 1], bary[y, x, 2] / depths[f, 2]
+            total = a + b + c
+            for k in range(3):
+                w = corner_weights[f, 0, k] * a + corner_weights[f, 1, k] * b + corner_weights[f, 2, k] * c
+                bary[y, x, k] = w / total
+            triangle[y, x] = source[f]
+
+
+@numba.njit(nogil=True, cache=True)
+def _blend(triangle, bary, corners, out):  # pragma: no cover - compiled
+    for y in range(triangle.shape[0]):
+        for x in range(triangle.shape[1]):
+            f = triangle[y, x]
+            if f >= 0:
+                for c in range(corners.shape[2]):
+                    value = bary[y, x, 0] * corners[f, 0, c] + bary[y, x, 1] * corners[f, 1, c]
+                    out[y, x, c] = value + bary[y, x, 2] * corners[f, 2, c]
 
 
 def interpolate(fragments: Fragments, corners: Array) -> Array:
     """Values at the corners (F, 3, C) -> image (H, W, C), 0 where nothing is."""
     image = np.zeros((*fragments.triangle.shape, corners.shape[-1]), np.result_type(corners, fragments.barycentric))
-    covered = fragments.covered
-    weights, values = fragments.barycentric[covered], corners[fragments.triangle[covered]]
-    image[covered] = np.einsum("nk,nkc->nc", weights, values)
+    _blend(fragments.triangle, fragments.barycentric, np.ascontiguousarray(corners), image)
     return image
 
 
@@ -334,11 +368,6 @@ def rasterize_mesh(
     corners, source, corner_weights = _clip_near(camera[faces], near)
     pixels = corners @ K.T
     pixels[..., :2] /= pixels[..., 2:]
-    raw = rasterize(pixels, height, width)
-    fine = perspective_weights(raw, pixels[..., 2])
-    covered = fine.covered
-    piece = fine.triangle[covered]
-    bary, triangle = fine.barycentric.copy(), fine.triangle.copy()
-    bary[covered] = np.einsum("nk,nkc->nc", bary[covered], corner_weights[piece])
-    triangle[covered] = source[piece]
-    return Fragments(triangle, bary, fine.depth)
+    fragments = rasterize(pixels, height, width)
+    _correct(fragments.triangle, fragments.barycentric, pixels[..., 2], source, np.ascontiguousarray(corner_weights))
+    return fragments

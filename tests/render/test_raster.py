@@ -34,7 +34,7 @@ def random_triangles(seed: int, count: int = 60) -> np.ndarray:
 @given(seed=seeds)
 def test_numba_and_torch_agree_to_the_bit(rule: Rule, dtype: type, seed: int) -> None:
     pair = np.stack([random_triangles(seed), random_triangles(seed + 1)]).astype(dtype)
-    t = raster.rasterize_tensor(torch.from_numpy(pair), 37, 41, rule, far=1e6)
+    t = raster.rasterize_scatter(torch.from_numpy(pair), 37, 41, rule, far=1e6)
     for i, triangles in enumerate(pair):
         f = raster.rasterize(triangles, 37, 41, rule, far=1e6)
         np.testing.assert_array_equal(f.triangle, t.triangle[i].numpy())
@@ -45,9 +45,9 @@ def test_numba_and_torch_agree_to_the_bit(rule: Rule, dtype: type, seed: int) ->
 
 def test_torch_chunks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     triangles = torch.from_numpy(random_triangles(5))[None]
-    whole = raster.rasterize_tensor(triangles, 37, 41)
+    whole = raster.rasterize_scatter(triangles, 37, 41)
     monkeypatch.setattr(raster, "_PAIRS", 50)
-    parts = raster.rasterize_tensor(triangles, 37, 41)
+    parts = raster.rasterize_scatter(triangles, 37, 41)
     assert torch.equal(whole.triangle, parts.triangle) and torch.equal(whole.depth, parts.depth)
 
 
@@ -81,7 +81,7 @@ def test_depths_that_are_not_positive_are_never_in_front() -> None:
     ahead = np.array([[[0, 0, 2.0], [9, 0, 2], [0, 9, 2]]])
     for triangles in (behind, np.concatenate([ahead, behind])):
         f = raster.rasterize(triangles, 6, 6)
-        t = raster.rasterize_tensor(torch.from_numpy(triangles)[None], 6, 6)
+        t = raster.rasterize_scatter(torch.from_numpy(triangles)[None], 6, 6)
         assert f.triangle.max() == len(triangles) - 3
         np.testing.assert_array_equal(f.triangle, t.triangle[0].numpy())
 
@@ -91,9 +91,9 @@ def test_nothing_to_draw() -> None:
     assert f.triangle.shape == (3, 5) and not f.covered.any() and np.isinf(f.depth).all()
     broken = np.full((1, 3, 3), np.nan)
     assert not raster.rasterize(broken, 3, 5).covered.any()
-    t = raster.rasterize_tensor(torch.from_numpy(broken)[None], 3, 5)
+    t = raster.rasterize_scatter(torch.from_numpy(broken)[None], 3, 5)
     assert (t.triangle == -1).all() and t.barycentric.abs().sum() == 0
-    assert raster.rasterize_tensor(torch.zeros(2, 0, 3, 3), 3, 5).triangle.shape == (2, 3, 5)
+    assert raster.rasterize_scatter(torch.zeros(2, 0, 3, 3), 3, 5).triangle.shape == (2, 3, 5)
 
 
 def quad(depth: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -132,12 +132,22 @@ def test_a_floor_under_the_camera_is_cut_at_the_near_plane() -> None:
     assert not behind.covered.any()
 
 
+def test_tensors_on_the_cpu_take_the_compiled_way() -> None:
+    pair = torch.from_numpy(np.stack([random_triangles(1), random_triangles(2)]))
+    for a, b in zip(
+        vars(raster.rasterize_tensor(pair, 31, 33)).values(),
+        vars(raster.rasterize_scatter(pair, 31, 33)).values(),
+        strict=True,
+    ):
+        assert torch.equal(a, b) and a.dtype == b.dtype
+
+
 def test_tensor_interpolation_agrees_and_has_gradients() -> None:
     triangles = random_triangles(8)
     corners = np.random.default_rng(0).normal(size=(60, 3, 4))
     expected = raster.interpolate(raster.rasterize(triangles, 30, 30), corners)
     values = torch.from_numpy(corners)[None].requires_grad_()
-    image = raster.interpolate_tensor(raster.rasterize_tensor(torch.from_numpy(triangles)[None], 30, 30), values)
+    image = raster.interpolate_tensor(raster.rasterize_scatter(torch.from_numpy(triangles)[None], 30, 30), values)
     np.testing.assert_allclose(image[0].detach().numpy(), expected, atol=1e-12)
     image.sum().backward()
     assert values.grad is not None and values.grad.abs().sum() > 0
@@ -163,7 +173,7 @@ def test_strict_rule_matches_recorded_buffers(parity_dir: Path) -> None:
 def test_strict_rule_matches_recorded_mesh_attributes(parity_dir: Path, name: str, height: int, width: int) -> None:
     data = {k: torch.from_numpy(v) for k, v in recorded(parity_dir).items() if v.dtype.kind in "fi"}
     corners = raster.ndc_to_pixels(data["mesh_verts"], height, width)[:, data["mesh_faces"][0]]
-    fragments = raster.rasterize_tensor(corners, height, width, Rule.STRICT, far=1e6)
+    fragments = raster.rasterize_scatter(corners, height, width, Rule.STRICT, far=1e6)
     image = raster.interpolate_tensor(fragments, data["mesh_attr"])
     image = torch.cat([image, (fragments.triangle >= 0)[..., None].float()], -1).permute(0, 3, 1, 2)
     torch.testing.assert_close(image, data[name], atol=1e-5, rtol=0)
