@@ -91,7 +91,7 @@ def stream_audio(
         clock = DecodeClock(path.name, limits, declared)
         total = np.inf if end is None else max(1, round((end - start) * rate))
         position, done = 0, 0  # index of the next decoded sample; samples handed out
-        for number, (when, block) in enumerate(_blocks(container, stream, rate, clock, origin)):
+        for number, (when, block) in enumerate(_readable(path, _blocks(container, stream, rate, clock, origin))):
             if number == 0:
                 position = round((when - start) * rate)
                 if position > 0:
@@ -111,6 +111,13 @@ def stream_audio(
         if not done:
             cut = f" after {start:g} s" if start > 0 else ""
             raise InputError(f"{path.name} holds no sound that can be decoded{cut}; {AUDIO_ADVICE}")
+
+
+def _readable(path: Path, blocks: Iterator[tuple[float, np.ndarray]]) -> Iterator[tuple[float, np.ndarray]]:
+    try:
+        yield from blocks
+    except FFmpegError as error:
+        raise InputError(f"{path.name} holds sound of a kind that cannot be converted; {AUDIO_ADVICE}") from error
 
 
 def _with_channels(block: np.ndarray, channels: int) -> np.ndarray:
@@ -162,7 +169,8 @@ class _Mixer:
             layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
             self._filter = AudioResampler(format="fltp", layout=layout, rate=frame.sample_rate)
             self._kind = kind
-        samples = np.concatenate([part.to_ndarray() for part in self._filter.resample(frame)], axis=1).T
+        parts = [part.to_ndarray() for part in self._filter.resample(frame)]
+        samples = np.concatenate(parts, axis=1).T if parts else np.zeros((0, 1), np.float32)
         return samples.clip(-1.0, 1.0) if frame.layout.nb_channels > 2 else samples
 
 

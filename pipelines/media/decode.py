@@ -16,7 +16,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
-from av.video.reformatter import Colorspace
+from av.video.reformatter import Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 
 from models.runtime.errors import InputError, LimitExceeded
@@ -66,15 +66,6 @@ class Orientation:
         return np.ascontiguousarray(np.rot90(rgb, self.quarter_turns))
 
 
-def to_rgb(frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8 of ``size`` (width, height). Untagged HD video is read as BT.709, smaller as BT.601."""
-    colours = None
-    if frame.colorspace == _AVCOL_SPC_UNSPECIFIED:
-        high_definition = frame.width >= 1280 or frame.height > 576
-        colours = Colorspace.ITU709 if high_definition else Colorspace.ITU601
-    return frame.reformat(width=size[0], height=size[1], format="rgb24", src_colorspace=colours).to_ndarray()
-
-
 @dataclass
 class Scan:
     """Sorted timestamps of all packets in ticks of the stream; ``complete`` is False when the file breaks off."""
@@ -108,6 +99,7 @@ class Source:
         self.skipped = 0
         self.complete = True
         self._stack = ExitStack()
+        self._reformatter = VideoReformatter()
         self._open()
         seconds = self.container.duration / av.time_base if self.container.duration else 0.0
         self.clock = DecodeClock(self.path.name, limits, seconds)
@@ -149,6 +141,13 @@ class Source:
     def seconds(self, stamp: int) -> float:
         return float(stamp * self.base) - self.origin
 
+    def length(self, when: float, frame: VideoFrame) -> float:
+        """How many seconds the frame at ``when`` stays on screen. Raises LimitExceeded when past the limit."""
+        length = float(frame.duration * self.base) if frame.duration else float(1 / self.rate)
+        if when + length > self.limits.video_seconds + 1.0:
+            raise too_long(self.path, self.limits)
+        return length
+
     @property
     def shift(self) -> int:
         """The origin in ticks of the stream."""
@@ -187,6 +186,21 @@ class Source:
         scale = min(1.0, (max_side or self.limits.video_side) / max(width, height))
         return max(1, round(width * scale)), max(1, round(height * scale))
 
+    def rgb(self, frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
+        """(H, W, 3) uint8 of ``size`` (width, height). Untagged HD video is read as BT.709, smaller as BT.601."""
+        colours = None
+        if frame.colorspace == _AVCOL_SPC_UNSPECIFIED:
+            high_definition = frame.width >= 1280 or frame.height > 576
+            colours = Colorspace.ITU709 if high_definition else Colorspace.ITU601
+        width, height = size
+        try:
+            picture = self._reformatter.reformat(frame, width, height, "rgb24", src_colorspace=colours)
+        except FFmpegError as error:
+            raise InputError(
+                f"{self.path.name} holds pictures that cannot be converted to RGB; {VIDEO_ADVICE}"
+            ) from error
+        return picture.to_ndarray()
+
     def scan(self) -> Scan:
         """Reads all packets without decoding them; leaves the position at the end."""
         scan = Scan()
@@ -204,7 +218,7 @@ class Source:
                     stamp = scan.pts[-1] + scan.last_duration if scan.pts else 0
                 scan.pts.append(stamp)
                 scan.last_duration = packet.duration or scan.last_duration
-                if (stamp - scan.pts[0]) * self.base > longest:
+                if (stamp - scan.pts[0] + scan.last_duration) * self.base > longest:
                     raise too_long(self.path, self.limits)
         except FFmpegError:
             scan.complete = False

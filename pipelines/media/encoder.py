@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +15,7 @@ import av
 import imageio_ffmpeg
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from models.runtime.errors import EngineUnavailable
 from models.runtime.settings import Limits
@@ -39,6 +40,7 @@ class Job:
     preset: str
     limits: Limits
     sound: tuple[Path, float] | None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def keyframe_interval(self) -> int:
@@ -65,11 +67,13 @@ class BuiltInEncoder:
 
     def __init__(self, job: Job) -> None:
         self._job, self._frames = job, 0
+        self._reformatter = VideoReformatter()
         self._audio: AudioTrack | None = None
         with ExitStack() as stack:
             self._output = stack.enter_context(
                 av.open(str(job.path), "w", format="mp4", options={"movflags": "+faststart"})
             )
+            self._output.metadata.update(job.metadata)
             self._stream = self._output.add_stream("libx264", rate=job.fps, width=job.size[0], height=job.size[1])
             self._stream.pix_fmt = "yuv420p"
             self._stream.options = {"crf": f"{job.crf:g}", "preset": job.preset}
@@ -84,8 +88,12 @@ class BuiltInEncoder:
             self._stack = stack.pop_all()
 
     def encode(self, rgb: np.ndarray) -> None:
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+        frame = self._reformatter.reformat(
+            VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+        )
         frame.pts, frame.time_base = self._frames, 1 / self._job.fps
         self._frames += 1
         self._output.mux(self._stream.encode(frame))
@@ -138,7 +146,7 @@ class PipedEncoder:
             raise self._failed()
         sound, start = self._job.sound or (None, 0.0)
         own = replace(self._job.limits, video_side=_OWN_SIDE, video_seconds=_OWN_SECONDS)
-        copy_pictures(self._silent, self._job.path, own, sound, start)
+        copy_pictures(self._silent, self._job.path, own, sound, start, self._job.metadata)
 
     def close(self) -> None:
         if self._program.poll() is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import av
@@ -13,8 +14,17 @@ from pipelines.media.decode import open_video
 from pipelines.media.track import AudioTrack
 
 
-def copy_pictures(video: Path, target: Path, limits: Limits, audio: Path | None, audio_start: float = 0.0) -> None:
+def copy_pictures(
+    video: Path,
+    target: Path,
+    limits: Limits,
+    audio: Path | None,
+    audio_start: float = 0.0,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """Writes ``target``, index in front: the pictures of ``video``, the sound of ``audio`` from ``audio_start`` on.
+
+    ``metadata`` are tags of the file.
 
     Raises:
         InputError, LimitExceeded: one of the files cannot be read or its pictures do not fit into MP4.
@@ -23,6 +33,7 @@ def copy_pictures(video: Path, target: Path, limits: Limits, audio: Path | None,
         open_video(video, limits) as source,
         av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"}) as output,
     ):
+        output.metadata.update(metadata or {})
         try:
             stream = output.add_stream_from_template(source.stream)
         except (FFmpegError, ValueError) as error:

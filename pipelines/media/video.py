@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from models.runtime.errors import InputError
 from models.runtime.settings import Limits
 from pipelines.media.container import VIDEO_ADVICE
-from pipelines.media.decode import HIGHEST_RATE, Orientation, Source, open_video, to_rgb
+from pipelines.media.decode import HIGHEST_RATE, Orientation, Source, open_video
 from pipelines.media.queues import BackgroundWriter, prefetch
 from pipelines.media.writer import VideoWriter
 
@@ -142,7 +142,7 @@ class VideoReader:
             for index, (when, frame) in enumerate(self._chosen(source)):
                 if size is None:
                     size, turn = source.coded_size(frame, self.max_side), Orientation.of(frame)
-                picture = turn.apply(to_rgb(frame, size))
+                picture = turn.apply(source.rgb(frame, size))
                 self.skipped, self.complete = source.skipped, source.complete
                 yield Frame(index, when, picture)
             self.skipped, self.complete = source.skipped, source.complete
@@ -210,8 +210,8 @@ def _shown_at(
             return
     if last is None:
         return
-    length = float(last[1].duration * source.base) if last[1].duration else float(1 / source.rate)
-    while tick is not None and tick < last[0] + length - _TIME_EPS:
+    ends = last[0] + source.length(*last)
+    while tick is not None and tick < ends - _TIME_EPS:
         yield tick, last[1]
         tick = next(ticks, None)
 

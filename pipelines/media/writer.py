@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +22,7 @@ class VideoWriter:
     ``size`` is (width, height) of the frames; odd sizes are padded by repeating the last column or row, as 4:2:0 video
     demands. ``audio_from`` names a file whose sound goes along, copied bit for bit where MP4 can hold its codec, else
     as AAC; ``audio_start`` is the time in that file, in seconds, that falls on the first frame. Sound going on after
-    the last frame is cut there. ``crf`` is x264's constant quality (0..51, lower is better).
+    the last frame is cut there. ``metadata`` are tags of the file (title, comment, ...). ``crf`` is x264's constant quality (0..51, lower is better).
 
     x264 runs in this process where PyAV has it built in; with ``separate_process`` or without that, in the ffmpeg
     program.
@@ -42,6 +43,7 @@ class VideoWriter:
         limits: Limits | None = None,
         preset: str = "veryfast",
         separate_process: bool = False,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         if min(size) < 1:
             raise ValueError(f"size must be positive, not {size}")
@@ -58,6 +60,7 @@ class VideoWriter:
                 preset=preset,
                 limits=limits or Limits(),
                 sound=None if audio_from is None else (Path(audio_from), audio_start),
+                metadata=dict(metadata or {}),
             )
             piped = separate_process or not built_in()
             self._encoder: Encoder = PipedEncoder(job) if piped else BuiltInEncoder(job)

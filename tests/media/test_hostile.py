@@ -187,6 +187,18 @@ def test_size_claimed_in_the_header(tmp_path: Path) -> None:
         probe(gif, LIMITS)
 
 
+def test_one_picture_that_claims_to_last_for_days(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mov", [0.0], codec="prores_ks", pix_fmt="yuv422p10le")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"stts") + 16
+    data[at : at + 4] = b"\x7f\xff\xff\xff"
+    path.write_bytes(bytes(data))
+    with pytest.raises(LimitExceeded, match="longer than"):
+        probe(path, LIMITS)
+    with pytest.raises(LimitExceeded, match="longer than"):
+        list(VideoReader(path, LIMITS, fps=10))
+
+
 def test_pictures_that_grow_in_the_middle(tmp_path: Path) -> None:
     small = write_video(tmp_path / "a.ts", CLOCK[:10])
     large = write_video(tmp_path / "b.ts", [0.4 + t for t in CLOCK[:10]], size=(320, 192))
