@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -21,13 +22,8 @@ from pipelines.base import Pipeline, Progress, choose_engine, ready_weights
 PRODUCT = "Likeness Studio"
 # Events that only change the page: no spinner, no part of the public interface, as many at once as there are pages.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-_MARK = (
-    '<svg viewBox="0 0 40 40" aria-hidden="true"><rect width="40" height="40" rx="10" fill="var(--primary-600)"/>'
-    '<g fill="none" stroke="#fff" stroke-width="1.8" stroke-linejoin="round">'
-    '<path d="M20 8.5 30 14v12l-10 5.5L10 26V14z"/>'
-    '<path d="M10 14l10 5.5L30 14M20 19.5v12" opacity=".75"/></g>'
-    '<circle cx="20" cy="19.5" r="3.1" fill="#fff"/></svg>'
-)
+MARK_FILE = Path(__file__).with_name("mark.svg")
+_MARK = MARK_FILE.read_text(encoding="utf-8")
 _LOOK = (
     '<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="1.8" aria-hidden="true">'
     '<circle cx="12" cy="12" r="8.2"/><path d="M12 3.8a8.2 8.2 0 0 1 0 16.4z" fill="currentColor"/></svg>'
@@ -198,7 +194,7 @@ def send_button(text: str, channel: str, value: str, question: str = "") -> str:
 def stats(summary: Mapping[str, float | int | str | bool]) -> str:
     """Summary numbers as a grid of small cards."""
     cards = "".join(
-        f'<div class="ls-stat"><b>{escape(_value(value))}</b><span>{escape(_words(name))}</span></div>'
+        f'<div class="ls-stat"><b>{escape(_value(name, value))}</b><span>{escape(_words(name))}</span></div>'
         for name, value in summary.items()
     )
     return f'<div class="ls-stats">{cards}</div>' if cards else ""
@@ -243,7 +239,9 @@ def _words(name: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _value(value: float | int | str | bool) -> str:
+def _value(name: str, value: float | int | str | bool) -> str:
+    if name.endswith("_share") and isinstance(value, float):
+        return f"{value:.0%}"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

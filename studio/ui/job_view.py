@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from models.runtime.errors import NotFound, StudioError
+from models.runtime.errors import NotFound, StudioError, WeightsMissing
 from pipelines.base import Inputs, Options
 from studio.jobs import Job, JobSnapshot
 from studio.privacy import Caller
@@ -108,8 +108,8 @@ class JobView:
 
     def follow(self, job: Job, who: Caller) -> Iterator[Updates]:
         """Updates until the job ends. Leaving this generator leaves the job running."""
-        record = self.studio.runs.get(job.id)
-        mine = who.owns(record)
+        mine = who.sees_all or who.admin or job.owner == who.owner
+        created = self._created(job.id)
         yield {
             **self.panel.busy(),
             self.run: gr.update(interactive=False),
@@ -119,7 +119,7 @@ class JobView:
         }
         for snapshot in job.follow():
             if not snapshot.final:
-                box = self._box(snapshot, time.time() - record.created)
+                box = self._box(snapshot, time.time() - created)
                 yield {self.progress: gr.update(value=box, visible=True)}
         yield from self._end(job.snapshot(), who)
 
@@ -145,8 +145,15 @@ class JobView:
             self.shell.last_job: None,
         }
 
+    def _created(self, run_id: str) -> float:
+        try:
+            return self.studio.runs.get(run_id).created
+        except NotFound:  # refused already: such a job leaves no record
+            return time.time()
+
     def _trouble(self, error: StudioError) -> Updates:
-        return {self.progress: gr.update(value=html.note(error.message, "bad"), visible=True)}
+        action = html.models_link("Open Models") if isinstance(error, WeightsMissing) else ""
+        return {self.progress: gr.update(value=html.note(error.message, "bad", action), visible=True)}
 
     def _box(self, snapshot: JobSnapshot, seconds: float) -> str:
         if snapshot.state == "queued":

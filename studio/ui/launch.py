@@ -29,6 +29,7 @@ def prepare_environment(settings: Settings) -> None:
 def launch_kwargs(studio: Studio) -> dict[str, Any]:
     """The arguments for ``Blocks.launch``: REST routes beside the page, limits, login, look, tools."""
     from studio.api.router import build_router
+    from studio.ui.components import MARK_FILE
     from studio.ui.theme import build_theme, page_head, style_sheet
 
     settings = studio.settings
@@ -50,6 +51,7 @@ def launch_kwargs(studio: Studio) -> dict[str, Any]:
         "allowed_paths": [],
         "blocked_paths": [str(settings.weights_dir), str(settings.runs_dir)],
         "footer_links": ["api"],
+        "favicon_path": MARK_FILE,
         "theme": build_theme(),
         "css": style_sheet(),
         "head": page_head(),

@@ -72,8 +72,9 @@
   };
   const tick = () => {
     document.querySelectorAll("[data-elapsed]").forEach((field) => {
-      if (!seen.has(field)) seen.set(field, performance.now());
-      field.textContent = clock(Number(field.dataset.elapsed) + (performance.now() - seen.get(field)) / 1000);
+      const told = field.dataset.elapsed;
+      if (seen.get(field)?.told !== told) seen.set(field, { told, at: performance.now() });
+      field.textContent = clock(Number(told) + (performance.now() - seen.get(field).at) / 1000);
     });
   };
 

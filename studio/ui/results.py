@@ -15,9 +15,11 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from gradio.components import Component
 from gradio.events import Dependency
+from pydantic import ValidationError
 
 from models.runtime.errors import NotFound, StudioError
 from pipelines import registry
+from studio import forms
 from studio.privacy import Caller
 from studio.runs import OutputRecord, RunRecord, RunStore
 from studio.ui import components as html
@@ -316,16 +318,27 @@ def _figure(path: Path) -> go.Figure:
 
 
 def _details(record: RunRecord) -> str:
-    """Stages with their seconds, inputs, options and licences of a run, as tables."""
-    inputs = ", ".join(i.name for i in record.inputs[:12]) + (" ..." if len(record.inputs) > 12 else "")
-    rows = [("Input", inputs), ("Engine", record.engine), ("Weights", ", ".join(record.weights) or "none needed")]
-    rows += [(f"Time: {stage}", f"{seconds:.1f} s") for stage, seconds in record.seconds.items()]
-    rows += [("Licence", text) for text in record.licences]
-    rows += [(f"Option: {name}", _option(value)) for name, value in record.options.items() if value not in (None, "")]
+    """Inputs, seconds per stage, options that differ from the defaults, and terms of a run, as a table."""
+    inputs = ", ".join(i.name for i in record.inputs[:12])
+    more = f" and {len(record.inputs) - 12} more" if len(record.inputs) > 12 else ""
+    seconds = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in record.seconds.items() if spent >= 0.05)
+    rows = [
+        ("Input", inputs + more),
+        ("Engine", record.engine),
+        ("Weights", ", ".join(record.weights) or "none needed"),
+        ("Options changed", _changed(record) or "none"),
+        ("Time", seconds or "under a second"),
+        *(("Terms", text) for text in record.licences),
+        ("Run", record.id),
+    ]
     return html.two_columns(rows)
 
 
-def _option(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {v}" for k, v in value.items())
-    return str(value)
+def _changed(record: RunRecord) -> str:
+    try:
+        model = registry.get(record.pipeline).options
+        chosen = forms.flatten(model.model_validate(record.options))
+    except (NotFound, ValidationError):  # made by another version
+        return str(record.options)
+    changed = {s.name: chosen[s.name] for s in forms.specs(model) if chosen[s.name] != s.default}
+    return ", ".join(f"{name} {value}" for name, value in changed.items())
