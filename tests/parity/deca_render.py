@@ -126,7 +126,9 @@ def render_small(case: Case) -> Iterator[Check]:
     triangle = view.fragments.triangle.numpy()
     yield share_within("tri", triangle[stable], case["tri"][stable], 0, IMAGE_SHARE)
     yield picture("alpha", view.alpha, case["alpha"])
-    yield picture("images", renderer.textured(view, albedo), case["images"])
+    # lit here; the decoder itself shows the bare albedo
+    lit = renderer.textured(view, albedo) * sh_shading(view.normals, light)
+    yield picture("images", lit, case["images"])
     yield picture("pos_mask", renderer.facing(view), case["pos_mask"])
     yield picture("grid", view.grid, case["grid"])
     yield absolute("normals", vertex_normals(verts, renderer.faces), case["normals"], 1e-4)
@@ -140,6 +142,7 @@ def render_small(case: Case) -> Iterator[Check]:
     colours = torch.from_numpy(case["colors"]).float()
     yield picture("render_colors", renderer.vertex_colours(view, colours), case["render_colors"])
     wide = case["wide_images"].shape[-2:]
-    seen = renderer.textured(renderer.view(verts, projected, *wide), albedo)
-    yield picture("wide_images", seen, case["wide_images"])
+    wide_view = renderer.view(verts, projected, *wide)
+    lit = renderer.textured(wide_view, albedo) * sh_shading(wide_view.normals, light)
+    yield picture("wide_images", lit, case["wide_images"])
     yield picture("world2uv", renderer.to_uv(verts)[:, :, ::2, ::2], case["world2uv_step2"])
