@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,20 +15,21 @@ from models.runtime.errors import InputError, WeightsMissing
 from pipelines.base import Event, Progress, RunContext
 from pipelines.media.image import read_image, write_image
 from pipelines.scene import sfm
-from pipelines.scene.consistency import confirm_all
-from pipelines.scene.dense import View, sweep_all
+from pipelines.scene.consistency import confirm_all, partners_of
+from pipelines.scene.dense import View, facing_planes, sweep_all
 from pipelines.scene.fill import fill_holes
 from pipelines.scene.frames import WorkingPhoto, copy_frames, copy_photos, fit
+from pipelines.scene.ground import estimate_up, find_ground, sweep_ground
 from pipelines.scene.inputs import SceneSource
 from pipelines.scene.options import SceneOptions, SfmOptions
 from pipelines.scene.pairs import EXHAUSTIVE_UP_TO, choose_pairs, views_that_help
-from pipelines.scene.prediction import VERIFIED, Prediction
+from pipelines.scene.prediction import FILLED, VERIFIED, Prediction
 from pipelines.scene.state import SceneState
 from pipelines.scene.stereo import stereo_prediction
+from pipelines.scene.surface import Layer, join
 from pipelines.scene.sweep import SweepSettings
 
 _BLURRED = 0.004
-_FILLED_CONF = 0.2
 
 ONE_PHOTO = (
     "One photo is not enough for engine sfm: it measures depth by comparing views, so it needs at least two photos of "
@@ -212,31 +214,43 @@ def _depth(
     n = len(planned)
     sizes = np.array([v.grey.shape for v in planned], np.int64)
     canvas = (n, *sizes.max(0))
-    depth, score, images = (
-        np.zeros(canvas, np.float32),
-        np.zeros(canvas, np.float32),
-        np.zeros((*canvas, 3), np.uint8),
-    )
-    for i, image in enumerate(views.images):
-        images[i, : sizes[i, 0], : sizes[i, 1]] = image
+    facing, score = np.zeros(canvas, np.float32), np.zeros(canvas, np.float32)
     yield Progress("depth", 0, n)
-    for done, (i, found) in enumerate(sweep_all(planned, sources, options.planes, SweepSettings()), 1):
+    plan = partial(facing_planes, count=options.planes)
+    for done, (i, found) in enumerate(sweep_all(planned, sources, plan, SweepSettings()), 1):
         h, w = sizes[i]
-        depth[i, :h, :w] = 1.0 / found.inverse
+        facing[i, :h, :w] = 1.0 / found.inverse
         score[i, :h, :w] = found.score
         yield Progress("depth", done, n)
         ctx.check()
-    yield Progress("consistency", 0, n)
-    depth, conf = confirm_all(depth, score, sizes, views.intrinsics, views.extrinsics, sources)
-    filled = np.zeros(canvas, bool)
-    for i in range(n):
-        if options.fill_holes:
+    yield Progress("ground")
+    below = find_ground(planned, sources, estimate_up(views.extrinsics)) if n >= 3 else None
+    level, level_score = np.zeros(canvas, np.float32), np.zeros(canvas, np.float32)
+    if below is not None:
+        ctx.check()
+        for i, (d, s) in enumerate(zip(*sweep_ground(planned, sources, below), strict=True)):
             h, w = sizes[i]
+            level[i, :h, :w], level_score[i, :h, :w] = d, s
+    yield Progress("consistency", 0, n)
+    asked = partners_of(sources)
+    cameras = (views.intrinsics, views.extrinsics)
+    confirmed = confirm_all(facing, sizes, *cameras, asked)
+    everyone = [np.array([j for j in range(n) if j != i], np.int64) for i in range(n)]
+    grounded = None if below is None else confirm_all(level, sizes, *cameras, everyone, enough=1)
+    depth, conf, filled = np.zeros(canvas, np.float32), np.zeros(canvas, np.float32), np.zeros(canvas, bool)
+    images = np.zeros((*canvas, 3), np.uint8)
+    for i in range(n):
+        h, w = sizes[i]
+        part = (i, slice(0, h), slice(0, w))
+        images[part] = views.images[i]
+        floor = None if grounded is None else Layer.cut(grounded, level_score, part)
+        depth[part], conf[part], empty = join(Layer.cut(confirmed, score, part), floor, views.images[i])
+        if options.fill_holes:
             reach = max(4, round(0.04 * max(h, w)))
-            depth[i, :h, :w], filled[i, :h, :w] = fill_holes(depth[i, :h, :w], views.images[i], reach, 6)
-            conf[filled] = _FILLED_CONF
+            depth[part], filled[part] = fill_holes(depth[part], views.images[i], reach, 6, ~empty)
         yield Progress("consistency", i + 1, n)
         ctx.check()
+    conf[filled] = FILLED
     state.summary["confident_share"] = round(float((conf >= VERIFIED).sum() / (sizes[:, 0] * sizes[:, 1]).sum()), 4)
     state.points, state.colors = views.points, views.colors
     return Prediction(depth, conf, filled, views.extrinsics, views.intrinsics, images, views.names, sizes)

@@ -11,6 +11,7 @@ from models.runtime.errors import InputError
 from models.runtime.safe_load import load_npz
 
 VERIFIED = 0.5  # confidence from which on a depth was measured and confirmed by other views
+FILLED = 0.2  # confidence of what was filled in
 
 
 @dataclass(frozen=True)

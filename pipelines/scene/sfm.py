@@ -61,7 +61,7 @@ class SfmResult:
     ``index`` (n,) positions in the job's names; ``extrinsics`` (n, 3, 4) world-to-camera; ``intrinsics`` (n, 3, 3) of
     the photos without distortion, first pixel centred at (0, 0); ``grids`` (n,) where a coarse pixel grid lies in the
     distorted photo, or None; ``points`` (P, 3); ``colors`` (P, 3) uint8; ``seen_image``/``seen_point`` (M,) which of
-    the n photos saw which point; ``reprojection_px`` the mean error; ``sizes`` (width, height) the cameras were made for.
+    the n photos saw which point; ``reprojection_px`` the mean error; ``sizes`` (width, height) of the cameras.
     """
 
     index: np.ndarray

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+_UNSEEN = np.float32(0.2)  # correlation assumed where no source looks: neither attractive nor worse than a mismatch
 COST_MAX = 127  # uint8 costs: 0 = identical windows, 127 = no correlation
 
 
@@ -25,11 +26,24 @@ class SweepSettings:
 
     radius: int = 2
     keep: int = 2
-    p1: float = 4.0
-    p2: float = 100.0
+    p1: float = 8.0
+    p2: float = 200.0
     p2_min: float = 12.0
     edge: float = 12.0
-    noise: float = 2.0
+    noise: float = 1.0
+
+
+@dataclass(frozen=True)
+class PlaneFamily:
+    """Planes to try: plane d meets pixel p = (x, y, 1) at inverse depth ``values[d] * (slope @ p)``.
+
+    ``slope`` (0, 0, 1) makes planes parallel to the image; n^T K^-1 makes planes of normal n (in camera axes) at
+    distance 1 / value. Rows above ``first_row`` are not searched.
+    """
+
+    slope: np.ndarray
+    values: np.ndarray
+    first_row: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,22 +90,20 @@ def cost_volume(
     ref: np.ndarray,
     sources: np.ndarray,
     sizes: np.ndarray,
-    A: np.ndarray,
-    b: np.ndarray,
-    planes: np.ndarray,
+    M: np.ndarray,
     radius: int,
     keep: int,
     noise: float,
 ) -> np.ndarray:
     """Correlation costs of every pixel at every plane.
 
-    ref (H, W) float32; sources (S, H', W') float32 with valid ``sizes`` (S, 2) as (h, w); a pixel p = (x, y, 1) at
-    inverse depth q lands at A[s] p + q b[s] (A = K_s R K_r^-1, b = K_s t) in source s; planes (D,) inverse depths.
-    Returns (H, W, D) uint8. A plane whose point falls outside every source costs COST_MAX / 2.
+    ref (H, W) float32; sources (S, H', W') float32 with valid ``sizes`` (S, 2) as (h, w); M (D, S, 3, 3) float32
+    homographies of the planes: pixel (x, y, 1) lands at M[d, s] (x, y, 1) in source s if it lies on plane d.
+    Returns (H, W, D) uint8. A plane whose point falls outside every source counts as a poor match.
     """
     h, w = ref.shape
     n_src = sources.shape[0]
-    n_planes = planes.shape[0]
+    n_planes = M.shape[0]
     cost = np.empty((h, w, n_planes), np.uint8)
     side = 2 * radius + 1
     area = np.float32(1.0 / (side * side))
@@ -116,17 +128,17 @@ def cost_volume(
             for x in range(wide):
                 padded[j, x] = ref[y, min(max(x - radius, 0), w - 1)]
         for d in range(n_planes):
-            q = planes[d]
             for s in range(n_src):
                 src = sources[s]
                 u_max = np.float32(sizes[s, 1] - 1)
                 v_max = np.float32(sizes[s, 0] - 1)
-                a00, a10, a20 = A[s, 0, 0], A[s, 1, 0], A[s, 2, 0]
+                m = M[d, s]
+                a00, a10, a20 = m[0, 0], m[1, 0], m[2, 0]
                 for j in range(n_rows + 2 * radius):
                     y = np.float32(min(max(y0 + j - radius, 0), h - 1))
-                    c0 = A[s, 0, 1] * y + A[s, 0, 2] + q * b[s, 0]
-                    c1 = A[s, 1, 1] * y + A[s, 1, 2] + q * b[s, 1]
-                    c2 = A[s, 2, 1] * y + A[s, 2, 2] + q * b[s, 2]
+                    c0 = m[0, 1] * y + m[0, 2]
+                    c1 = m[1, 1] * y + m[1, 2]
+                    c2 = m[2, 1] * y + m[2, 2]
                     for x in range(w):
                         fx = np.float32(x)
                         z = a20 * fx + c2
@@ -165,23 +177,23 @@ def cost_volume(
                             sum_wr[x] += value * padded[j + k, x]
                     y = y0 + j
                     for x in range(w):
-                        m = sum_w[x]
-                        mm = sum_ww[x]
-                        mr = sum_wr[x]
+                        mean = sum_w[x]
+                        square = sum_ww[x]
+                        product = sum_wr[x]
                         for k in range(1, side):
-                            m += sum_w[x + k]
-                            mm += sum_ww[x + k]
-                            mr += sum_wr[x + k]
-                        m *= area
-                        var = max(mm * area - m * m, np.float32(0.0)) + floor
-                        cov = mr * area - m * ref_mean[y, x]
+                            mean += sum_w[x + k]
+                            square += sum_ww[x + k]
+                            product += sum_wr[x + k]
+                        mean *= area
+                        var = max(square * area - mean * mean, np.float32(0.0)) + floor
+                        cov = product * area - mean * ref_mean[y, x]
                         value = cov / np.sqrt(var * (max(ref_var[y, x], np.float32(0.0)) + floor))
                         scores[s, j, x] = value if inside[j + radius, x] else np.float32(-9.0)
             for j in range(n_rows):
                 for x in range(w):
                     if n_src == 1:
                         total = scores[0, j, x]
-                        total = np.float32(0.5) if total < -8 else total
+                        total = _UNSEEN if total < -8 else total
                     else:
                         found = 0
                         for s in range(n_src):
@@ -195,7 +207,7 @@ def cost_volume(
                             best[k] = value
                             found += 1
                         if found == 0:
-                            total = np.float32(0.5)
+                            total = _UNSEEN
                         else:
                             used = min(keep, found)
                             total = np.float32(0.0)
@@ -314,24 +326,48 @@ def aggregate(
     return index, raw, margin
 
 
+def stack_sources(sources: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Images (h, w) of any sizes in one array (S, H, W) float32, and their sizes (S, 2)."""
+    sizes = np.array([s.shape for s in sources], np.int64)
+    stack = np.zeros((len(sources), *sizes.max(0)), np.float32)
+    for i, source in enumerate(sources):
+        stack[i, : source.shape[0], : source.shape[1]] = source
+    return stack, sizes
+
+
+def family_homographies(A: np.ndarray, b: np.ndarray, family: PlaneFamily) -> np.ndarray:
+    """(D, S, 3, 3) float32 as ``cost_volume`` takes them, for rows counted from ``family.first_row``."""
+    M = A[None] + family.values[:, None, None, None] * (b[:, :, None] * family.slope)[None]
+    down = np.eye(3)
+    down[1, 2] = family.first_row
+    return np.ascontiguousarray(M @ down, np.float32)
+
+
 def sweep_view(
     ref: np.ndarray,
     sources: Sequence[np.ndarray],
     A: np.ndarray,
     b: np.ndarray,
-    planes: np.ndarray,
+    family: PlaneFamily,
     settings: SweepSettings,
 ) -> SweepResult:
     """Inverse depth of one view from its source views.
 
-    ref (H, W) and sources (each (H', W')) float32 grey 0..255; A, b and planes as in ``cost_volume``.
+    ref (H, W) and sources (each (H', W')) float32 grey 0..255; a pixel p = (x, y, 1) at inverse depth q lands at
+    A[s] p + q b[s] in source s (A = K_s R K_r^-1 (S, 3, 3), b = K_s t (S, 3)). Rows above ``family.first_row`` and
+    pixels no plane of the family meets in front of the camera come back as inverse depth 0.
     """
-    sizes = np.array([s.shape for s in sources], np.int64)
-    stack = np.zeros((len(sources), *sizes.max(0)), np.float32)
-    for i, source in enumerate(sources):
-        stack[i, : source.shape[0], : source.shape[1]] = source
-    cost = cost_volume(ref, stack, sizes, A, b, planes, settings.radius, settings.keep, settings.noise)
-    index, raw, margin = aggregate(cost, ref, settings.p1, settings.p2, settings.p2_min, settings.edge)
-    inverse = np.interp(index, np.arange(len(planes)), planes).astype(np.float32)
-    score = 1.0 - raw / np.float32(COST_MAX)
-    return SweepResult(inverse, score, margin)
+    stack, sizes = stack_sources(sources)
+    M = family_homographies(A, b, family)
+    top = family.first_row
+    part = np.ascontiguousarray(ref[top:])
+    cost = cost_volume(part, stack, sizes, M, settings.radius, settings.keep, settings.noise)
+    index, raw, margin = aggregate(cost, part, settings.p1, settings.p2, settings.p2_min, settings.edge)
+    h, w = ref.shape
+    x, y = np.meshgrid(np.arange(w), np.arange(top, h))
+    facing = np.maximum(family.slope[0] * x + family.slope[1] * y + family.slope[2], 0)
+    inverse, score, sure = (np.zeros((h, w), np.float32) for _ in range(3))
+    inverse[top:] = np.interp(index, np.arange(len(family.values)), family.values) * facing
+    score[top:] = 1.0 - raw / np.float32(COST_MAX)
+    sure[top:] = margin
+    return SweepResult(inverse, score, sure)
