@@ -59,10 +59,10 @@ class Candidate:
         return max(1.0, float(np.linalg.norm(self.keypoints[1] - self.keypoints[0])))
 
 
-def candidates(networks: BlazeNetworks, image: np.ndarray, search: SearchOptions, thorough: bool) -> list[Candidate]:
-    """Detections of the whole picture, and of its tiles when ``thorough``, grouped by person, best first."""
-    levels = tile_pyramid(image, search.scales if thorough else (), search.smallest_tile, search.overlap)
-    config = replace(POSE_DETECTION, min_score=TILE_SCORE) if thorough else POSE_DETECTION
+def candidates(networks: BlazeNetworks, image: np.ndarray, search: SearchOptions, tiled: bool) -> list[Candidate]:
+    """Detections of the whole picture, and of its tiles when ``tiled``, grouped by person, best first."""
+    levels = tile_pyramid(image, search.scales if tiled else (), search.smallest_tile, search.overlap)
+    config = replace(POSE_DETECTION, min_score=TILE_SCORE) if tiled else POSE_DETECTION
     rows: list[tuple[bool, float, np.ndarray]] = []
     for level, regions in enumerate(levels):
         for region in regions:
@@ -88,18 +88,18 @@ def find(
     image: np.ndarray,
     search: SearchOptions,
     known: Sequence[Pose],
-    thorough: bool,
+    tiled: bool,
     measure: Callable[[np.ndarray, Region], Pose | None],
     min_size: float,
 ) -> list[Pose]:
     """People other than ``known``, best first. ``measure`` gives the pose in a region, None when nobody is there."""
     looked: list[tuple[float, Candidate, Pose]] = []
-    for candidate in candidates(networks, image, search, thorough):
+    for candidate in candidates(networks, image, search, tiled):
         if not candidate.whole and (candidate.votes < MIN_VOTES or candidate.score < MIN_SCORE):
             continue
         if 2.5 * candidate.radius < min_size or any(_explained(candidate, pose) for pose in known):
             continue
-        best = _best_look(image, candidate, measure, CUTS if thorough else CUTS[:1])
+        best = _best_look(image, candidate, measure, CUTS if tiled else CUTS[:1])
         if best is not None and _borne_out(networks, image, candidate, best[1]):
             looked.append((best[0] + 0.1 * min(candidate.votes, 3.0), candidate, best[1]))
     people: list[Pose] = []

@@ -11,7 +11,7 @@ import numpy as np
 from pipelines.media.video import Frame
 from pipelines.tracking import body_search
 from pipelines.tracking.appearance import look
-from pipelines.tracking.following import Follower, Status
+from pipelines.tracking.following import Effort, Follower, Status
 from pipelines.tracking.identities import Sighting
 from pipelines.tracking.networks import BlazeNetworks
 from pipelines.tracking.options import PoseOptions
@@ -64,7 +64,7 @@ class PoseTracker:
 
     def find_people(self, image: np.ndarray) -> tuple[Pose, ...]:
         """The people of one picture (H, W, 3) uint8 RGB, the surest first; none twice."""
-        return tuple(self.search(image, (), self.tiled))
+        return tuple(self.search(image, (), Effort.THOROUGH if self.tiled else Effort.QUICK))
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[PoseFrame]:
         """One ``PoseFrame`` per frame, as soon as it is read."""
@@ -82,10 +82,12 @@ class PoseTracker:
 
     # What ``Follower`` asks
 
-    def search(self, image: np.ndarray, known: Sequence[Pose], thorough: bool) -> list[Pose]:
+    def search(self, image: np.ndarray, known: Sequence[Pose], effort: Effort) -> list[Pose]:
         """People other than ``known``."""
         options = self.options
-        return body_search.find(self.networks, image, options.search, known, thorough, self.measure, options.min_size)
+        search = options.sweep if effort is Effort.SWEEP else options.search
+        tiled = effort is not Effort.QUICK
+        return body_search.find(self.networks, image, search, known, tiled, self.measure, options.min_size)
 
     def follow(self, image: np.ndarray, last: Pose) -> Pose | None:
         """The person where they were."""

@@ -13,7 +13,7 @@ from models.blaze.face import LEFT_EYE_INNER, LEFT_EYE_OUTER, RIGHT_EYE_INNER, R
 from pipelines.media.video import Frame
 from pipelines.tracking.appearance import look
 from pipelines.tracking.face_checks import disagreement, is_line_drawing
-from pipelines.tracking.following import Follower, Status
+from pipelines.tracking.following import Effort, Follower, Status
 from pipelines.tracking.identities import Sighting
 from pipelines.tracking.networks import BlazeNetworks
 from pipelines.tracking.nms import containment, join, shape_distance, suppress_boxes
@@ -91,7 +91,7 @@ class FaceTracker:
 
     def find_faces(self, image: np.ndarray) -> tuple[Face, ...]:
         """The faces of one picture (H, W, 3) uint8 RGB, largest first; none twice."""
-        return tuple(self.search(image, (), self.tiled))
+        return tuple(self.search(image, (), Effort.THOROUGH if self.tiled else Effort.QUICK))
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[FaceFrame]:
         """One ``FaceFrame`` per frame, as soon as it is read."""
@@ -108,10 +108,10 @@ class FaceTracker:
 
     # What ``Follower`` asks
 
-    def search(self, image: np.ndarray, known: Sequence[Face], thorough: bool) -> list[Face]:
+    def search(self, image: np.ndarray, known: Sequence[Face], effort: Effort) -> list[Face]:
         """Faces other than ``known``, largest first."""
         faces: list[Face] = []
-        for box, keypoints in self._candidates(image, thorough):
+        for box, keypoints in self._candidates(image, effort):
             side = float(box[2] - box[0])
             if side < self.options.min_size or any(_inside(box, face.box) for face in (*known, *faces)):
                 continue
@@ -162,11 +162,11 @@ class FaceTracker:
             landmarks = np.concatenate([landmarks, self._irises(image, landmarks)])
         return Face(box, landmarks, found.presence, region)
 
-    def _candidates(self, image: np.ndarray, thorough: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _candidates(self, image: np.ndarray, effort: Effort) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Boxes (4,) and key points (6, 2): of the whole picture first, then of its tiles, best first in each."""
         search = self.options.search
         levels = [[self.networks.detect(image, FACE_SHORT_RANGE)]]
-        if thorough:
+        if effort is not Effort.QUICK:
             levels.append([self.networks.detect(image, FACE_FULL_RANGE)])
             for regions in tile_pyramid(image, search.scales, search.smallest_tile, search.overlap)[1:]:
                 levels.append([self.networks.detect(image, FACE_FULL_RANGE, region) for region in regions])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Generic, Literal, Protocol, TypeVar
 
 import numpy as np
@@ -15,13 +16,21 @@ T = TypeVar("T")
 Status = Literal["found", "followed"]
 
 
+class Effort(Enum):
+    """How hard to search: the whole picture at once, a sweep of tiles for newcomers, or everything."""
+
+    QUICK = 0
+    SWEEP = 1
+    THOROUGH = 2
+
+
 class SubjectKind(Protocol[T]):
     """One kind of subject: how it is searched, followed and compared. Pictures are (H, W, 3) uint8 RGB."""
 
     tiled: bool
 
-    def search(self, image: np.ndarray, known: Sequence[T], thorough: bool) -> Sequence[T]:
-        """Subjects other than ``known``, in the whole picture or thoroughly."""
+    def search(self, image: np.ndarray, known: Sequence[T], effort: Effort) -> Sequence[T]:
+        """Subjects other than ``known``."""
         ...
 
     def follow(self, image: np.ndarray, last: T) -> T | None:
@@ -68,7 +77,7 @@ class Follower(Generic[T]):
         self._active: dict[int, T] = {}
         self._missed_at = -np.inf
         self._quick_at = -np.inf
-        self._thorough_at = -np.inf
+        self._sweep_at = -np.inf
 
     def step(self, image: np.ndarray, time: float) -> Scene[T]:
         """The subjects of the frame at ``time`` seconds; times must not fall."""
@@ -102,13 +111,14 @@ class Follower(Generic[T]):
         if len(known) >= options.limit:
             return ()
         wanting = not known or time - self._missed_at <= options.retry_seconds
-        thorough_due = options.retry_interval if wanting else options.thorough_interval
-        if self._kind.tiled and time - self._thorough_at >= thorough_due:
-            self._thorough_at = self._quick_at = time
-            return self._kind.search(image, known, thorough=True)
+        interval = options.retry_interval if wanting else options.sweep_interval
+        if self._kind.tiled and time - self._sweep_at >= interval:
+            effort = Effort.SWEEP if np.isfinite(self._sweep_at) else Effort.THOROUGH
+            self._sweep_at = self._quick_at = time
+            return self._kind.search(image, known, effort)
         if wanting or time - self._quick_at >= options.quick_interval:
             self._quick_at = time
-            return self._kind.search(image, known, thorough=False)
+            return self._kind.search(image, known, Effort.QUICK)
         return ()
 
     def _without_doubles(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -20,7 +20,7 @@ class IdentityConfig:
     """How identities are kept.
 
     ``memory`` seconds an unseen identity is remembered; ``reach`` how far from its prediction, in standard deviations
-    plus ``slack`` sizes, it may reappear; weights of the three terms of the cost; ``limit`` the highest cost accepted;
+    plus ``slack`` sizes, it may reappear; weights of the terms of the cost; ``limit`` the highest cost accepted;
     ``loyalty`` is taken off the cost where the subject was followed from that identity's last place.
     """
 
@@ -30,6 +30,7 @@ class IdentityConfig:
     motion_weight: float = 0.4
     appearance_weight: float = 1.0
     size_weight: float = 0.2
+    trait_weight: float = 0.3
     loyalty: float = 0.1
     limit: float = 0.75
     learning: float = 0.1
@@ -37,11 +38,15 @@ class IdentityConfig:
 
 @dataclass(frozen=True)
 class Sighting:
-    """One subject seen in one frame: its box (4,) x0, y0, x1, y1, what it looks like, and who it was followed from."""
+    """One subject seen in one frame: its box (4,) x0, y0, x1, y1, what it looks like, and who it was followed from.
+
+    ``trait`` is a word that mostly stays with a subject, such as which hand it is.
+    """
 
     box: np.ndarray
     appearance: Appearance
     followed: frozenset[int] = frozenset()
+    trait: str = ""
 
     @property
     def centre(self) -> np.ndarray:
@@ -59,7 +64,7 @@ class _Identity:
     motion: Motion
     appearance: Appearance
     seen: float
-    born: float = field(default=0.0)
+    trait: str
 
 
 class Identities:
@@ -108,6 +113,7 @@ class Identities:
             return IMPOSSIBLE
         cost = config.motion_weight * gap / allowed + config.size_weight * growth
         cost += config.appearance_weight * identity.appearance.distance(sighting.appearance)
+        cost += config.trait_weight * (identity.trait != sighting.trait)
         return cost - config.loyalty * (identity.number in sighting.followed)
 
     def _learn(self, identity: _Identity, sighting: Sighting, time: float, crowded: bool) -> None:
@@ -119,7 +125,7 @@ class Identities:
     def _birth(self, sighting: Sighting, time: float) -> int:
         number, self._next = self._next, self._next + 1
         motion = Motion(*sighting.centre, sighting.size, time)
-        self._known[number] = _Identity(number, motion, sighting.appearance, time, time)
+        self._known[number] = _Identity(number, motion, sighting.appearance, time, sighting.trait)
         return number
 
 

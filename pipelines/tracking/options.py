@@ -27,15 +27,15 @@ class SearchOptions:
 class FollowOptions:
     """When a video is searched again; times in seconds.
 
-    While everybody known is in sight the whole picture is searched every ``quick_interval`` and, where the search is
-    tiled, thoroughly every ``thorough_interval``. While nobody is there, or somebody was lost not longer than
-    ``retry_seconds`` ago, every frame is searched quickly and every ``retry_interval`` thoroughly.
+    The first frame is searched thoroughly. While everybody known is in sight the whole picture is searched every
+    ``quick_interval`` and, where the search is tiled, its tiles every ``sweep_interval``. While nobody is there, or
+    somebody was lost not longer than ``retry_seconds`` ago, that is every frame and every ``retry_interval``.
     ``memory`` is how long somebody unseen keeps their number. At ``limit`` subjects no more are searched for.
     """
 
     limit: int = 16
     quick_interval: float = 0.5
-    thorough_interval: float = 2.0
+    sweep_interval: float = 2.0
     retry_interval: float = 0.5
     retry_seconds: float = 1.0
     memory: float = 3.0
@@ -59,9 +59,13 @@ class FaceOptions:
 
 @dataclass(frozen=True)
 class PoseOptions:
-    """People; fields as for faces. ``min_size`` is the side of the region the landmark network looks at, in pixels."""
+    """People; fields as for faces. ``min_size`` is the side of the region the landmark network looks at, in pixels.
+
+    ``sweep`` is the cheaper search for newcomers while a video runs.
+    """
 
     search: SearchOptions = SearchOptions(scales=(1.0, 0.85, 0.7, 0.6, 0.5), overlap=0.65)
+    sweep: SearchOptions = SearchOptions(scales=(1.0, 0.7, 0.5), overlap=0.5)
     follow: FollowOptions = FollowOptions()
     min_presence: float = 0.5
     min_size: float = 40.0
@@ -72,7 +76,7 @@ class PoseOptions:
 class HandOptions:
     """Hands; fields as for faces. ``min_size`` is a palm's long side in pixels."""
 
-    search: SearchOptions = SearchOptions(tiled=False, scales=(0.6,), smallest_tile=256.0)
+    search: SearchOptions = SearchOptions(scales=(0.6, 0.35), smallest_tile=192.0)
     follow: FollowOptions = FollowOptions()
     min_presence: float = 0.5
     min_size: float = 12.0
