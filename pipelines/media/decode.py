@@ -16,7 +16,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
-from av.video.reformatter import Colorspace, VideoReformatter
+from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
 
 from models.runtime.errors import InputError, LimitExceeded
@@ -25,6 +25,8 @@ from pipelines.media.container import VIDEO_ADVICE, VIDEO_FORMATS, DecodeClock, 
 
 HIGHEST_RATE = 240
 _AVCOL_SPC_UNSPECIFIED = 2
+_HDR_TRANSFERS = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
+_WIDE_PRIMARIES = (ColorPrimaries.BT2020, ColorPrimaries.SMPTE431, ColorPrimaries.SMPTE432)
 _DECODER_THREADS = 4
 _DEFAULT_RATE = Fraction(25)
 _COMMON_RATES = tuple(Fraction(n) for n in (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 100, 120, 240)) + tuple(
@@ -187,19 +189,22 @@ class Source:
         return max(1, round(width * scale)), max(1, round(height * scale))
 
     def rgb(self, frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
-        """(H, W, 3) uint8 of ``size`` (width, height). Untagged HD video is read as BT.709, smaller as BT.601."""
-        colours = None
-        if frame.colorspace == _AVCOL_SPC_UNSPECIFIED:
+        """(H, W, 3) uint8 sRGB of ``size`` (width, height).
+
+        Untagged HD video is read as BT.709, smaller as BT.601. HDR (PQ, HLG) and wide colours are mapped to sRGB.
+        """
+        colours: dict[str, int] = {}
+        if frame.color_trc in _HDR_TRANSFERS or frame.color_primaries in _WIDE_PRIMARIES:
+            colours = {"dst_color_trc": ColorTrc.IEC61966_2_1, "dst_color_primaries": ColorPrimaries.BT709}
+        elif frame.colorspace == _AVCOL_SPC_UNSPECIFIED:
             high_definition = frame.width >= 1280 or frame.height > 576
-            colours = Colorspace.ITU709 if high_definition else Colorspace.ITU601
-        width, height = size
+            colours = {"src_colorspace": Colorspace.ITU709 if high_definition else Colorspace.ITU601}
         try:
-            picture = self._reformatter.reformat(frame, width, height, "rgb24", src_colorspace=colours)
+            return self._reformatter.reformat(frame, *size, "rgb24", **colours).to_ndarray()
         except FFmpegError as error:
             raise InputError(
                 f"{self.path.name} holds pictures that cannot be converted to RGB; {VIDEO_ADVICE}"
             ) from error
-        return picture.to_ndarray()
 
     def scan(self) -> Scan:
         """Reads all packets without decoding them; leaves the position at the end."""

@@ -22,7 +22,8 @@ class VideoWriter:
     ``size`` is (width, height) of the frames; odd sizes are padded by repeating the last column or row, as 4:2:0 video
     demands. ``audio_from`` names a file whose sound goes along, copied bit for bit where MP4 can hold its codec, else
     as AAC; ``audio_start`` is the time in that file, in seconds, that falls on the first frame. Sound going on after
-    the last frame is cut there. ``metadata`` are tags of the file (title, comment, ...). ``crf`` is x264's constant quality (0..51, lower is better).
+    the last frame is cut there. ``metadata`` are tags of the file (title, comment). ``crf`` is x264's constant quality
+    (0..51, lower is better).
 
     x264 runs in this process where PyAV has it built in; with ``separate_process`` or without that, in the ffmpeg
     program.

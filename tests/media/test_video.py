@@ -196,6 +196,28 @@ def _write_with_matrix(path: Path, image: np.ndarray, matrix: int) -> None:
         output.mux(stream.encode(None))
 
 
+def test_hdr_white_is_white(tmp_path: Path) -> None:
+    """HLG puts diffuse white at 75 % of the signal; shown as it is, it would be a dull grey of 191."""
+    import av
+    from av.video.frame import VideoFrame
+
+    path = tmp_path / "hlg.mp4"
+    planes = np.full((96 * 3 // 2, 160), 512, np.uint16)
+    planes[:96] = 64 + round(0.75 * 876)
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=25, width=160, height=96)
+        stream.pix_fmt = "yuv420p10le"
+        context = stream.codec_context
+        context.color_primaries, context.color_trc, context.colorspace, context.color_range = 9, 18, 9, 1
+        frame = VideoFrame.from_ndarray(planes, format="yuv420p10le")
+        frame.pts = 0
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    rgb = next(iter(VideoReader(path, LIMITS))).rgb
+    assert rgb.min() >= 240
+    assert np.ptp(rgb) <= 8
+
+
 class TestLimits:
     def test_side(self, tmp_path: Path) -> None:
         path = write_video(tmp_path / "a.mp4", clock(2))
