@@ -16,6 +16,7 @@ from studio.forms import FieldSpec
 from studio.ui import components as html
 
 AUTO = "auto"
+_SLIDER_SPAN = 5000
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,9 @@ def control(spec: FieldSpec, prefix: str = "", **place: Any) -> Component:
         return gr.Dropdown(choices, value=value, **words)
     if spec.kind == "choices":
         return gr.CheckboxGroup([(str(c).replace("_", " "), c) for c in spec.choices], value=value, **words)
-    if spec.kind in ("int", "float") and not spec.optional and spec.minimum is not None and spec.maximum is not None:
+    if spec.minimum is not None and spec.maximum is not None and _slides(spec):
         step = spec.step or _nice_step(spec.maximum - spec.minimum)
-        return gr.Slider(spec.minimum, spec.maximum, value=value, step=step, **words)
+        return gr.Slider(spec.minimum, spec.maximum, value=value, step=step, buttons=[], **words)
     if spec.kind in ("int", "float"):
         return gr.Number(
             value=value,
@@ -117,6 +118,11 @@ def _shown(spec: FieldSpec, value: Any) -> Any:
     if spec.kind == "choices":
         return list(value or ())
     return value
+
+
+def _slides(spec: FieldSpec) -> bool:
+    """Whether a slider can hit the values of a bounded number; over a huge range it cannot, and a field is better."""
+    return spec.kind in ("int", "float") and not spec.optional and spec.maximum - spec.minimum <= _SLIDER_SPAN
 
 
 def _nice_step(span: float) -> float:

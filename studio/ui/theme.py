@@ -90,6 +90,8 @@ def build_theme() -> Base:
         block_info_text_color_dark="*neutral_400",
         input_background_fill="white",
         input_background_fill_dark="*neutral_950",
+        input_border_width="1px",
+        input_border_color="*neutral_200",
         input_border_color_dark="*neutral_700",
         input_border_color_focus="*primary_500",
         link_text_color="*primary_600",
