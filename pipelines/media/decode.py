@@ -34,7 +34,7 @@ _COMMON_RATES = tuple(Fraction(n) for n in (10, 12, 15, 20, 24, 25, 30, 48, 50, 
 )
 _RATE_ROUNDING = 2e-4  # clocks too coarse for 30000/1001 still mean it
 _SEEK_BACK_SECONDS = (0.0, 4.0)  # land that far before the wanted time, else at the beginning
-_SEEKABLE = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})  # those with an index
+_SEEKABLE = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi"})
 _TIME_EPS = 1e-4
 
 
@@ -143,6 +143,11 @@ class Source:
     def seconds(self, stamp: int) -> float:
         return float(stamp * self.base) - self.origin
 
+    @property
+    def seekable(self) -> bool:
+        """Whether the file has an index, so that ``frames`` may be called again for a later time."""
+        return self.container.format.name in _SEEKABLE
+
     def length(self, when: float, frame: VideoFrame) -> float:
         """How many seconds the frame at ``when`` stays on screen. Raises LimitExceeded when past the limit."""
         length = float(frame.duration * self.base) if frame.duration else float(1 / self.rate)
@@ -247,7 +252,7 @@ class Source:
             yield before
 
     def _from(self, start: float | None) -> Iterator[tuple[float, VideoFrame]]:
-        if start is None or start <= 0 or self.container.format.name not in _SEEKABLE:
+        if start is None or start <= 0 or not self.seekable:
             yield from self._timed()
             return
         for back in _SEEK_BACK_SECONDS:

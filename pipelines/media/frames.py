@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import numpy as np
 
 from models.runtime.errors import InputError
 from models.runtime.settings import Limits
+from pipelines.media.guard import DecodeWorker
 from pipelines.media.image import write_image
 from pipelines.media.queues import prefetch
-from pipelines.media.video import VideoReader
+from pipelines.media.video import Frame
 
 _LOOK_SIDE = 320  # pictures are compared this small
 _LOOK_RATE = 10.0  # and at most this often a second
@@ -58,7 +60,7 @@ def select_frames(
     (median displacement of tracked corners), so that a camera at rest gives few and a fast one many: ``count`` of
     them, or one per step of six hundredths of the diagonal. With ``sharpness`` the sharpest moment near each place
     is preferred.
-    Never more than ``count`` nor ``limits.max_photos``.
+    Never more than ``count`` nor ``limits.max_photos``. The video is decoded in a child process.
 
     Raises:
         InputError, LimitExceeded: as ``VideoReader``.
@@ -68,7 +70,17 @@ def select_frames(
     if count is not None and count < 1:
         raise InputError("At least one frame must be selected")
     most = min(count or limits.max_photos, limits.max_photos)
-    looks = _look(Path(path), limits, max(_LOOK_RATE, 3 * fps if fps and sharpness else fps or 0), start, end)
+    with DecodeWorker(limits) as worker:
+        rate = max(_LOOK_RATE, 3 * fps if fps and sharpness else fps or 0)
+        looks = _look(worker.frames(Path(path), start, end, max_side=_LOOK_SIDE), rate)
+        chosen = _choose(looks, fps, count, most, sharpness)
+        if folder is None:
+            return chosen
+        pictures = worker.frames(Path(path), times=[frame.time for frame in chosen], max_side=max_side)
+        return _write(chosen, pictures, Path(folder))
+
+
+def _choose(looks: list[_Look], fps: float | None, count: int | None, most: int, sharpness: bool) -> list[ChosenFrame]:
     by_time = fps is not None or looks[-1].travel < _STEP_SHARE
     axis = np.array([look.time if by_time else look.travel for look in looks])
     if fps is not None:
@@ -81,8 +93,7 @@ def select_frames(
         places = places[np.round(np.linspace(0, len(places) - 1, most)).astype(int)]
     reach = 0.3 * (places[1] - places[0]) if len(places) > 1 else 0.0
     picked = sorted({_pick(looks, axis, place, reach if sharpness else 0.0) for place in places})
-    chosen = [ChosenFrame(i, looks[k].time, looks[k].sharpness) for i, k in enumerate(picked)]
-    return chosen if folder is None else _write(Path(path), limits, chosen, Path(folder), max_side)
+    return [ChosenFrame(i, looks[k].time, looks[k].sharpness) for i, k in enumerate(picked)]
 
 
 def _spread(axis: np.ndarray, count: int) -> np.ndarray:
@@ -97,12 +108,12 @@ def _pick(looks: list[_Look], axis: np.ndarray, place: float, reach: float) -> i
     return int(np.abs(axis - place).argmin())
 
 
-def _look(path: Path, limits: Limits, rate: float, start: float | None, end: float | None) -> list[_Look]:
-    """Goes through the video once in small pictures, at most ``rate`` a second."""
+def _look(frames: Iterator[Frame], rate: float) -> list[_Look]:
+    """Goes through the small pictures of a video once, looking at no more than ``rate`` a second."""
     looks: list[_Look] = []
     travelled = _Travel()
     due = -np.inf
-    for frame in prefetch(VideoReader(path, limits, start, end, max_side=_LOOK_SIDE), depth=8):
+    for frame in prefetch(frames, depth=8):
         if frame.time < due - 1e-4:
             continue
         due = frame.time + 1 / rate - 1e-3 if due == -np.inf else max(due + 1 / rate, frame.time)
@@ -147,12 +158,9 @@ class _Travel:
         return float(np.median(steps)) / float(np.hypot(*grey.shape))
 
 
-def _write(
-    path: Path, limits: Limits, chosen: list[ChosenFrame], folder: Path, max_side: int | None
-) -> list[ChosenFrame]:
-    reader = VideoReader(path, limits, times=[frame.time for frame in chosen], max_side=max_side)
+def _write(chosen: list[ChosenFrame], pictures: Iterator[Frame], folder: Path) -> list[ChosenFrame]:
     written = []
-    for frame, picture in zip(chosen, prefetch(reader, depth=2), strict=True):
+    for frame, picture in zip(chosen, prefetch(pictures, depth=2), strict=True):
         target = write_image(folder / f"{frame.index:04d}.jpg", picture.rgb)
         written.append(replace(frame, path=target))
     return written

@@ -22,6 +22,7 @@ from pipelines.media.writer import VideoWriter
 __all__ = ["BackgroundWriter", "Frame", "VideoInfo", "VideoReader", "VideoWriter", "prefetch", "probe"]
 
 _TIME_EPS = 1e-4
+_FAR_SECONDS = 2.0  # beyond this it pays to jump instead of decoding what lies between
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,8 @@ class VideoReader:
     def _chosen(self, source: Source) -> Iterator[tuple[float, VideoFrame]]:
         end = math.inf if self.end is None else self.end
         if self.times is not None:
-            yield from _shown_at(source.frames(self.times[0]) if self.times else (), iter(self.times), 2e-3, source)
+            for group in _groups(self.times, _FAR_SECONDS if source.seekable else math.inf):
+                yield from _shown_at(source.frames(group[0]), iter(group), 2e-3, source)
         elif self.fps is not None:
             step = 1 / self.fps
             frames = source.frames(self.start)
@@ -182,6 +184,18 @@ class VideoReader:
                     return
                 if when >= begin - _TIME_EPS:
                     yield when, frame
+
+
+def _groups(times: list[float], far: float) -> Iterator[list[float]]:
+    """Runs of ``times`` (sorted) with less than ``far`` between neighbours."""
+    group: list[float] = []
+    for time in times:
+        if group and time - group[-1] >= far:
+            yield group
+            group = []
+        group.append(time)
+    if group:
+        yield group
 
 
 def _chain(first: tuple[float, VideoFrame], rest: Iterator[tuple[float, VideoFrame]]) -> Iterator:

@@ -143,6 +143,15 @@ class TestTime:
         assert [number_in(f.rgb) for f in frames] == [10, 10, 37, 49]
         assert [f.time for f in frames] == [0.4, 0.41, 1.5, 1.96]
 
+    @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi", "a.webm"])
+    def test_far_apart_times_jump(self, tmp_path: Path, name: str) -> None:
+        codec = {"a.avi": "mpeg4", "a.webm": "libvpx"}.get(name, "libx264")
+        path = write_video(tmp_path / name, clock(250), codec=codec, options={"g": "30", "bf": "2"})
+        base = probe(path, LIMITS).start
+        wanted = [0, 3, 90, 91, 200, 249]
+        frames = VideoReader(path, LIMITS, times=[base + n / 25 + 1e-3 for n in wanted])
+        assert numbers(frames) == wanted
+
     def test_late_picture_keeps_its_offset_to_the_sound(self, tmp_path: Path) -> None:
         sound = ("aac", tone(2.0, 48000), 48000, 0.0)
         path = write_video(tmp_path / "late.mp4", [0.5 + t for t in clock(25)], sound=sound)
