@@ -13,6 +13,7 @@ from models.runtime.errors import InputError
 from models.runtime.settings import Limits
 from pipelines.base import Progress
 from pipelines.media.frames import select_frames
+from pipelines.media.guard import DecodeWorker
 from pipelines.media.image import exif_focal_px, read_image, write_image
 from pipelines.scene.options import VideoOptions
 
@@ -54,30 +55,31 @@ def copy_photos(
     photos: tuple[Path, ...], names: tuple[str, ...], folder: Path, side: int, limits: Limits, found: list[WorkingPhoto]
 ) -> Iterator[Progress | str]:
     """Writes working copies named 00000.jpg, ... and appends to ``found``; yields progress, and a warning as text for
-    every photo that cannot be read."""
+    every photo that cannot be read. Decoding happens in a child process with a wall clock."""
     folder.mkdir(parents=True, exist_ok=True)
     yield Progress("photos", 0, len(photos))
-    for i, (path, name) in enumerate(zip(photos, names, strict=True)):
-        try:
-            full = read_image(path, limits)
-        except InputError as error:
-            yield f"{error.message}; it was left out"
-            continue
-        rgb = fit(full, side)
-        focal = exif_focal_px(path, limits)
-        scale = max(rgb.shape) / max(full.shape)
-        copy = write_image(folder / f"{i:05d}.jpg", rgb)
-        found.append(
-            WorkingPhoto(
-                name,
-                copy,
-                (rgb.shape[1], rgb.shape[0]),
-                scale,
-                None if focal is None else focal * scale,
-                measure_sharpness(rgb),
+    with DecodeWorker(limits) as worker:
+        for i, (path, name) in enumerate(zip(photos, names, strict=True)):
+            try:
+                full = worker.read_image(path)
+            except InputError as error:
+                yield f"{error.message}; it was left out"
+                continue
+            rgb = fit(full, side)
+            focal = exif_focal_px(path, limits)
+            scale = max(rgb.shape) / max(full.shape)
+            copy = write_image(folder / f"{i:05d}.jpg", rgb)
+            found.append(
+                WorkingPhoto(
+                    name,
+                    copy,
+                    (rgb.shape[1], rgb.shape[0]),
+                    scale,
+                    None if focal is None else focal * scale,
+                    measure_sharpness(rgb),
+                )
             )
-        )
-        yield Progress("photos", i + 1, len(photos))
+            yield Progress("photos", i + 1, len(photos))
 
 
 def copy_frames(
