@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from models.runtime.errors import InputError
 from pipelines.base import Progress, RunContext
@@ -25,9 +26,10 @@ from pipelines.tracking.face_tracker import FaceTracker
 from pipelines.tracking.networks import BlazeNetworks
 from pipelines.tracking.options import FaceOptions
 
-VERSION = "talk-faces-2"
+VERSION = "talk-faces-3"
 LEAST_SHARE = 0.02  # of the frames: faces seen more rarely are not offered
 MOST_FACES = 16
+STEADY_SECONDS = 0.035
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def cache_file(path: Path, ctx: RunContext) -> Path:
 def measure_photo(path: Path, ctx: RunContext) -> Measurement:
     """The faces of a still picture, as a clip of one frame."""
     image = read_image(path, ctx.settings.limits)
-    found = _tracker(ctx, smooth=False).find_faces(image)
+    found = _tracker(ctx).find_faces(image)
     faces = tuple(
         FaceTrack(n, np.ones(1, bool), face.landmarks[None, :468].astype(np.float32))
         for n, face in enumerate(found[:MOST_FACES])
@@ -115,7 +117,7 @@ def measure_video(path: Path, ctx: RunContext) -> Iterator[Progress | Measuremen
         yield stored
         return
     info = probe(path, ctx.settings.limits)
-    tracker = _tracker(ctx, smooth=True)
+    tracker = _tracker(ctx)
     times: list[float] = []
     rows: dict[int, list[tuple[int, np.ndarray]]] = {}
 
@@ -130,12 +132,14 @@ def measure_video(path: Path, ctx: RunContext) -> Iterator[Progress | Measuremen
             rows.setdefault(face.track, []).append((found.index, face.face.landmarks[:468].astype(np.float32)))
         if found.index % 10 == 0:
             yield Progress("measure", found.index, info.frames, "Following the faces")
-    result = Measurement(np.array(times), (info.width, info.height), _tracks(rows, len(times)))
+    result = Measurement(np.array(times), (info.width, info.height), _tracks(rows, np.array(times)))
     store(entry, result)
     yield result
 
 
-def _tracks(rows: dict[int, list[tuple[int, np.ndarray]]], frames: int) -> tuple[FaceTrack, ...]:
+def _tracks(rows: dict[int, list[tuple[int, np.ndarray]]], times: np.ndarray) -> tuple[FaceTrack, ...]:
+    frames = len(times)
+    seconds = float(np.median(np.diff(times))) if frames > 1 else 0.04
     tracks = []
     for number, seen_at in rows.items():
         if len(seen_at) < max(1, LEAST_SHARE * frames):
@@ -143,13 +147,23 @@ def _tracks(rows: dict[int, list[tuple[int, np.ndarray]]], frames: int) -> tuple
         seen, points = np.zeros(frames, bool), np.zeros((frames, 468, 3), np.float32)
         for index, landmarks in seen_at:
             seen[index], points[index] = True, landmarks
-        tracks.append(FaceTrack(number, seen, points))
+        tracks.append(FaceTrack(number, seen, steadied(points, seen, STEADY_SECONDS / max(seconds, 1e-3))))
     return tuple(sorted(tracks, key=lambda face: -face.size * face.seen.sum())[:MOST_FACES])
 
 
-def _tracker(ctx: RunContext, smooth: bool) -> FaceTracker:
-    options = FaceOptions() if smooth else FaceOptions(smoothing=None)
-    return FaceTracker(BlazeNetworks(ctx.cache, ctx.weights), options)
+def steadied(points: np.ndarray, seen: np.ndarray, frames: float) -> np.ndarray:
+    """Landmarks (F, 468, 3) smoothed over ``frames`` (one deviation) without lag, every unbroken stretch by itself."""
+    out = points.copy()
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], seen.astype(np.int8), [0]])))
+    for start, end in edges.reshape(-1, 2):
+        if end - start > 2:
+            out[start:end] = gaussian_filter1d(points[start:end], frames, axis=0, mode="nearest", truncate=3.0)
+    return out
+
+
+def _tracker(ctx: RunContext) -> FaceTracker:
+    # Measured before anything is drawn, so the smoothing can look ahead and needs no filter that lags.
+    return FaceTracker(BlazeNetworks(ctx.cache, ctx.weights), FaceOptions(smoothing=None))
 
 
 def store(entry: Path, measurement: Measurement) -> None:

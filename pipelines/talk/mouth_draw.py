@@ -1,4 +1,4 @@
-"""Draws one person's speaking mouth into a frame: two smooth warps that part at the lips, and the inside between them."""
+"""Draws one speaking mouth into a frame: two smooth warps that part at the lips, and the inside between them."""
 
 from __future__ import annotations
 

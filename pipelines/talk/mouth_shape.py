@@ -66,7 +66,7 @@ def person_frame(points: np.ndarray) -> HeadPose:
 
 
 def learn_person(points: np.ndarray) -> Person:
-    """The person of measured faces (F, 468, 3): the mean of the frames in which the mouth is most closed, closed fully."""
+    """The person of measured faces (F, 468, 3): the median of the frames with the mouth most closed, closed fully."""
     openings = mp.opening(points)
     count = max(1, min(60, round(CLOSED_SHARE * len(points))))
     calm = np.argsort(openings, kind="stable")[:count]

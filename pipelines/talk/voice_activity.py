@@ -6,6 +6,7 @@ Everything is computed on 10 ms frames of mono sound at 16 kHz.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.ndimage import binary_closing, binary_opening, maximum_filter1d, minimum_filter1d, uniform_filter1d
@@ -39,7 +40,7 @@ class Activity:
                 *(self._quiet_near(start + (end - start) * k // parts) for k in range(1, parts)),
                 int(end),
             ]
-            found += [(a / FRAMES_PER_SECOND, b / FRAMES_PER_SECOND) for a, b in zip(cuts, cuts[1:], strict=False)]
+            found += [(a / FRAMES_PER_SECOND, b / FRAMES_PER_SECOND) for a, b in pairwise(cuts)]
         return found
 
     def _quiet_near(self, frame: int, reach: int = 300) -> int:
@@ -70,8 +71,8 @@ def features(spectrum: Spectrum) -> dict[str, np.ndarray]:
     """What tells speech from music, each (T,) over about two seconds.
 
     ``pauses``: share of frames much quieter than their surroundings (Saunders 1996: speech alternates loud vowels with
-    near silence); ``syllables``: strength of the 2..8 Hz modulation of loudness; ``steady``: how much the spectrum stays
-    as it was 100 ms before, as held notes do; ``voiced``: share of the sound that has a pitch.
+    near silence); ``syllables``: strength of the 2..8 Hz modulation of loudness; ``steady``: how much the spectrum
+    stays as it was 100 ms before, as held notes do; ``voiced``: share of the sound that has a pitch.
     """
     width = round(CONTEXT_SECONDS * FRAMES_PER_SECOND)
     power = spectrum.speech_power

@@ -10,7 +10,7 @@ STIFFNESS = 2e-3  # how far a point may miss for a smoother warp; 0 hits every p
 
 
 def spline(at: np.ndarray, values: np.ndarray, stiffness: float = STIFFNESS) -> tuple[np.ndarray, np.ndarray]:
-    """Thin-plate spline weights for ``values`` (K, D) at ``at`` (K, 2): (K, D) radial, (3, D) affine (Bookstein 1989)."""
+    """Thin-plate spline (Bookstein 1989) for ``values`` (K, D) at ``at`` (K, 2): weights (K, D) and affine (3, D)."""
     count = len(at)
     system = np.zeros((count + 3, count + 3))
     system[:count, :count] = _radial(at, at) + stiffness * np.eye(count)
