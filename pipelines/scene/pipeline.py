@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from models.runtime.errors import InputError
 from pipelines.base import Engine, Event, InputRole, Inputs, Result, RunContext, choose_engine
 from pipelines.scene import engine_sfm, exports
+from pipelines.scene.fusion import fuse
 from pipelines.scene.inputs import SceneSource, sort_out
 from pipelines.scene.options import SceneOptions
 from pipelines.scene.prediction import Prediction
@@ -72,12 +73,15 @@ class ScenePipeline:
             raise InputError("The scene was not computed to its end; run it again")
         state = SceneState.load(ctx.out_dir / "work")
         prediction = Prediction.load(prediction_file)
-        cloud_outputs, points = write_cloud(prediction, ctx.out_dir, options.filter)
-        outputs = [*cloud_outputs, *exports.write_all(prediction, state, ctx.out_dir)]
+        cloud = fuse(prediction, options.filter)
+        outputs = [
+            *write_cloud(prediction, cloud, ctx.out_dir, options.filter),
+            *exports.write_all(prediction, state, cloud, ctx.out_dir, ctx.settings.limits),
+        ]
         shutil.rmtree(ctx.out_dir / "work", ignore_errors=True)
         return Result(
             engine=plan.engine,
             outputs=tuple(outputs),
-            summary={**state.summary, "points": points},
+            summary={**state.summary, "points": len(cloud)},
             warnings=tuple(state.warnings),
         )
