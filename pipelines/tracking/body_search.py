@@ -33,6 +33,8 @@ WEIGHTS = np.array([1.0] * 33)
 WEIGHTS[:11] = 0.3  # eleven of the points lie in the head
 WEIGHTS[[LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP]] = 3.0
 WEIGHTS[17:23] = 0.2  # fingers
+MIXED_GAP, MIXED_SHARE = 0.08, 0.6
+MIRROR = np.array([0, 4, 5, 6, 1, 2, 3, *(k + 1 - 2 * (k % 2 == 0) for k in range(7, 33))])
 PART_SIZE, PART_GAP = 0.65, 0.12
 PART_SCORE, PART_VOTES = 0.8, 0.5  # what shows that a part is a person before another: score, votes to the other's
 MIN_VOTES, MIN_SCORE = 1.0, 0.66  # sum and best of the scores of agreeing tiles
@@ -105,7 +107,8 @@ def find(
     people: list[Pose] = []
     votes: list[float] = []
     for _, candidate, pose in sorted(looked, key=lambda x: -x[0]):
-        if any(same(pose, other) for other in (*known, *people)):
+        others = [*known, *people]
+        if any(same(pose, other) for other in others) or mixed(pose, others):
             continue
         if any(_is_part(pose, other) for other in known):
             continue
@@ -125,6 +128,18 @@ def same(a: Pose, b: Pose) -> bool:
     if total <= 0:
         return False
     return float(gaps @ weights) / total <= SAME * min(a.region.side, b.region.side)
+
+
+def mixed(pose: Pose, others: Sequence[Pose]) -> bool:
+    """Whether a pose borrows from several others: most of its points are the same points of theirs, left or right."""
+    if len(others) < 2:
+        return False
+    own = pose.landmarks[:, :2]
+    theirs = np.stack([o.landmarks[side, :2] for o in others for side in (slice(None), MIRROR)])  # (2N, 33, 2)
+    gaps = np.linalg.norm(own - theirs, axis=-1)
+    weights = WEIGHTS * pose.visibility
+    shared = gaps.min(axis=0) < MIXED_GAP * pose.region.side
+    return float(weights @ shared) > MIXED_SHARE * float(weights.sum())
 
 
 def _candidate(group: list[tuple[bool, float, np.ndarray]]) -> Candidate:

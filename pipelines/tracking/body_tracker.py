@@ -97,6 +97,10 @@ class PoseTracker:
         """Whether two poses are one person."""
         return body_search.same(a, b)
 
+    def mixed(self, subject: Pose, others: Sequence[Pose]) -> bool:
+        """Whether a pose has one person's arms and another's legs."""
+        return body_search.mixed(subject, others)
+
     def score(self, subject: Pose) -> float:
         """Confidence of the landmark network."""
         return subject.score

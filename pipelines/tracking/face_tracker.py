@@ -137,6 +137,10 @@ class FaceTracker:
             return True
         return bool(containment(a.box[None], b.box[None])[0, 0] > 0.85)
 
+    def mixed(self, subject: Face, others: Sequence[Face]) -> bool:
+        """Never: the landmark network sees one face or none."""
+        return False
+
     def score(self, subject: Face) -> float:
         """Presence."""
         return subject.presence

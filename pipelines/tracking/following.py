@@ -41,6 +41,10 @@ class SubjectKind(Protocol[T]):
         """Whether two measurements of one frame show one subject."""
         ...
 
+    def mixed(self, subject: T, others: Sequence[T]) -> bool:
+        """Whether a measurement is put together from several others instead of showing one more subject."""
+        ...
+
     def score(self, subject: T) -> float:
         """Confidence 0..1."""
         ...
@@ -75,6 +79,8 @@ class Follower(Generic[T]):
         self._options = options
         self._identities = Identities(IdentityConfig(memory=options.memory))
         self._active: dict[int, T] = {}
+        self._seen: dict[int, int] = {}  # frames in which each number was seen; trusted ones count as confirmed
+        self._first = True
         self._missed_at = -np.inf
         self._quick_at = -np.inf
         self._sweep_at = -np.inf
@@ -102,8 +108,17 @@ class Follower(Generic[T]):
             key=lambda f: f.track,
         )
         self._active = {f.track: f.subject for f in subjects}
-        lost = tuple(n for n in self._identities.known if n not in self._active)
-        return Scene(tuple(subjects), lost)
+        known = self._identities.known
+        first = self._options.confirm if self._first else 1
+        self._first = self._first and not subjects
+        self._seen = {n: self._seen.get(n, 0) for n in known}
+        for number in self._active:
+            self._seen[number] = self._seen[number] + 1 if self._seen[number] else first
+        confirmed = {n for n, count in self._seen.items() if count >= self._options.confirm}
+        return Scene(
+            tuple(f for f in subjects if f.track in confirmed),
+            tuple(n for n in known if n in confirmed and n not in self._active),
+        )
 
     def _search(self, image: np.ndarray, time: float, known: Sequence[T]) -> Sequence[T]:
         """Searches when it is due."""
@@ -132,5 +147,6 @@ class Follower(Generic[T]):
                     kept[index] = (other, its | followed, its_status)
                     break
             else:
-                kept.append((subject, followed, status))
+                if not self._kind.mixed(subject, [other for other, _, _ in kept]):
+                    kept.append((subject, followed, status))
         return kept

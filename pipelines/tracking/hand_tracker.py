@@ -138,6 +138,10 @@ class HandTracker:
         """Whether the landmarks coincide."""
         return shape_distance(a.landmarks, b.landmarks, min(a.region.side, b.region.side)) <= SAME_HAND
 
+    def mixed(self, subject: Hand, others: Sequence[Hand]) -> bool:
+        """Never: the landmark network sees one hand or none."""
+        return False
+
     def score(self, subject: Hand) -> float:
         """Presence."""
         return subject.presence

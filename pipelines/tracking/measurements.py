@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from models.runtime.errors import InputError
+from models.runtime.errors import InputError, WeightsInvalid
 from models.runtime.safe_load import load_npz
 from models.runtime.settings import Settings
 
@@ -67,11 +67,11 @@ class MeasurementCache:
     def get(self, key: MeasurementKey, run: str = "") -> dict[str, np.ndarray] | None:
         """The arrays stored under ``key``, None when there are none; ``run`` is noted as their user."""
         path = self._path(key)
+        if not path.is_file():
+            return None
         try:
             arrays = load_npz(path)
-        except FileNotFoundError:
-            return None
-        except InputError:  # a damaged entry is as good as none
+        except WeightsInvalid:  # a damaged entry is as good as none
             path.unlink(missing_ok=True)
             return None
         self._note(key, run)

@@ -31,9 +31,11 @@ class FollowOptions:
     ``quick_interval`` and, where the search is tiled, its tiles every ``sweep_interval``. While nobody is there, or
     somebody was lost not longer than ``retry_seconds`` ago, that is every frame and every ``retry_interval``.
     ``memory`` is how long somebody unseen keeps their number. At ``limit`` subjects no more are searched for.
+    Newcomers are reported once they were seen in ``confirm`` frames; those who come first, at once.
     """
 
     limit: int = 16
+    confirm: int = 3
     quick_interval: float = 0.5
     sweep_interval: float = 2.0
     retry_interval: float = 0.5
