@@ -277,7 +277,7 @@ def camera_frustums(
 def rainbow(count: int) -> NDArray[np.uint8]:
     """Distinct colours (N, 3) for things in a row: hues (i + .5) / N, saturation .85, value .95."""
     return np.array(
-        [[round(255 * c) for c in colorsys.hsv_to_rgb((i + 0.5) / count, 0.85, 0.95)] for i in range(count)],
+        [[int(255 * c) for c in colorsys.hsv_to_rgb((i + 0.5) / count, 0.85, 0.95)] for i in range(count)],
         dtype=np.uint8,
     ).reshape(-1, 3)
 
