@@ -38,7 +38,8 @@ class SmplxData:
 
     v_template (V, 3), faces (F, 3), shapedirs (V, 3, identity + expression), posedirs (486, 3 V), J_regressor (55, V),
     weights (V, 55), parents (55,), hand_means (2, 45); landmarks by field name, empty where the file has none.
-    ``identity`` tells at which column of shapedirs the expressions begin.
+    ``identity`` tells at which column of shapedirs the expressions begin. posedirs (0, 3 V) is a body without
+    pose corrections.
     """
 
     v_template: np.ndarray
@@ -192,7 +193,8 @@ class Smplx(nn.Module):
         rotations = axis_angle_to_matrix(full.view(batch, JOINTS, 3))
         shaped = self.shaped(pose.betas, pose.expression, batch)
         world, relative = chain_transforms(rotations, joints_from_vertices(self.J_regressor, shaped), self.parents)
-        vertices = skin(shaped + pose_offsets(rotations, self.posedirs), self.weights, relative)
+        corrected = shaped + pose_offsets(rotations, self.posedirs) if len(self.posedirs) else shaped
+        vertices = skin(corrected, self.weights, relative)
         joints = world[..., :3, 3]
         if self.has_landmarks:
             joints = torch.cat([joints, vertices[:, self.picked], *self._face_points(vertices, rotations)], dim=1)
