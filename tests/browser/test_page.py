@@ -59,6 +59,23 @@ def test_stop_ends_the_job_within_a_chunk_and_the_next_one_runs(studio, open_pag
     assert steps.wait_for_drawing(page) >= 500
 
 
+def test_a_second_visitor_waits_in_the_queue_and_may_leave_it(studio, open_page, photos) -> None:
+    first, second = (steps.ready(open_page(studio.url)) for _ in range(2))
+    for page in (first, second):
+        steps.give(page, photos)
+        steps.option(page, "chunks", 200)
+        steps.option(page, "chunk_seconds", 0.2)
+    steps.run(first)
+    first.locator("#scene-progress").get_by_text(re.compile(r"\d+ / 200")).wait_for()
+    steps.run(second)
+    second.locator("#scene-progress").get_by_text("1 job is before yours").wait_for()
+    second.locator("#scene-stop").click()
+    second.locator("#scene-progress").get_by_text("Stopped.").wait_for()
+    assert studio.get("/health")["active_jobs"] == 1
+    first.locator("#scene-stop").click()
+    first.locator("#scene-progress").get_by_text("Stopped.").wait_for()
+
+
 def test_closing_the_page_leaves_the_job_running_and_it_is_in_the_gallery(studio, open_page, photos) -> None:
     page = steps.ready(open_page(studio.url))
     context = page.context

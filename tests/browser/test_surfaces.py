@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -120,6 +121,15 @@ def test_an_upload_over_the_limit_gets_413(guarded) -> None:
     basic = "Basic " + base64.b64encode(LOGIN.encode()).decode()
     body, kind = upload("photos", 2 << 20)
     assert status(f"{guarded.url}/v1/scene", body, Content_Type=kind, Authorization=basic) == 413
+
+    user, _, password = LOGIN.partition(":")
+    form = urllib.parse.urlencode({"username": user, "password": password}).encode()
+    with urllib.request.urlopen(f"{guarded.url}/login", form, timeout=10) as answer:
+        cookies = "; ".join(c.partition(";")[0] for c in answer.headers.get_all("Set-Cookie"))
+    body, kind = upload("files", 2 << 20)
+    assert status(f"{guarded.url}/gradio_api/upload", body, Content_Type=kind, Cookie=cookies) == 413
+    body, kind = upload("files", 1000)
+    assert status(f"{guarded.url}/gradio_api/upload", body, Content_Type=kind, Cookie=cookies) == 200
 
 
 def test_visitors_of_an_open_server_see_only_their_own_runs(shared, open_page, photos) -> None:
