@@ -113,8 +113,11 @@ def write_glb(
 ) -> Path:
     """``scene.glb``: raw colour bytes as the original writes them, one wire frame per camera."""
     height, width = views.depth.shape[1:]
-    cameras = (views.extrinsics, views.intrinsics, (width, height)) if show_cameras else None
-    return write_scene_glb(path, found.points, found.colors, cameras, camera_size, found.alignment, linear=False)
+    # moved to the viewer's frame first: the size of the wires follows the extent seen there
+    points = transform_points(found.alignment, found.points)
+    moved = homogeneous(views.extrinsics) @ np.linalg.inv(found.alignment)
+    cameras = (moved, views.intrinsics, (width, height)) if show_cameras else None
+    return write_scene_glb(path, points, found.colors, cameras, camera_size, linear=False)
 
 
 def npz_fields(views: Da3Views, mini: bool) -> dict[str, NDArray]:
