@@ -20,6 +20,7 @@ from pipelines.media.atomic import replacing
 from pipelines.media.container import AUDIO_ADVICE, AUDIO_FORMATS, DecodeClock, open_media
 
 RATES = range(4000, 192_001)
+_SOURCE_RATES = range(1000, 768_001)  # beyond lies nonsense that takes the resampler seconds to prepare for
 _GAP_SECONDS = 0.05  # a jump of the timestamps beyond this is silence, below it is rounding
 
 
@@ -36,17 +37,25 @@ class AudioInfo:
 def probe_audio(path: Path, limits: Limits) -> AudioInfo:
     """Reads the header of the first sound stream. Raises InputError, LimitExceeded as ``read_audio``."""
     with open_media(path, limits, AUDIO_FORMATS, AUDIO_ADVICE) as container:
-        stream = _audio_stream(container, Path(path))
+        stream = first_sound(container, Path(path))
         _check_seconds(Path(path), _declared_seconds(container), limits)
         context = stream.codec_context
         return AudioInfo(context.rate, context.channels, _declared_seconds(container), context.codec.canonical_name)
 
 
-def _audio_stream(container: InputContainer, path: Path) -> av.AudioStream:
+def has_sound(path: Path, limits: Limits) -> bool:
+    """Whether a video or sound file has a sound track. Raises InputError for what is neither."""
+    with open_media(path, limits, AUDIO_FORMATS, AUDIO_ADVICE) as container:
+        return bool(container.streams.audio)
+
+
+def first_sound(container: InputContainer, path: Path) -> av.AudioStream:
+    """The sound track to use. Raises InputError where there is none that can be decoded."""
     if not container.streams.audio:
         raise InputError(f"{path.name} has no sound in it; {AUDIO_ADVICE}")
     stream = container.streams.audio[0]
-    if stream.codec_context is None or stream.codec_context.rate <= 0 or stream.codec_context.channels < 1:
+    context = stream.codec_context
+    if context is None or context.rate not in _SOURCE_RATES or context.channels < 1:
         raise InputError(f"{path.name} holds sound that cannot be decoded; {AUDIO_ADVICE}")
     return stream
 
@@ -83,7 +92,7 @@ def stream_audio(
     if channels not in (1, 2):
         raise ValueError("channels must be 1 or 2")
     with open_media(path, limits, AUDIO_FORMATS, AUDIO_ADVICE) as container:
-        stream = _audio_stream(container, path)
+        stream = first_sound(container, path)
         declared = _declared_seconds(container)
         if end is None:
             _check_seconds(path, declared - start, limits)
@@ -219,7 +228,7 @@ def _frames(container: InputContainer, stream: av.AudioStream, clock: DecodeCloc
         except FFmpegError:  # the end of the stream included
             frames = []
         clock.tick()
-        yield from (frame for frame in frames if frame.samples > 0)
+        yield from (frame for frame in frames if frame.samples > 0 and frame.sample_rate in _SOURCE_RATES)
         if packet is None:
             return
 

@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 
 from models.runtime.settings import Limits
-from pipelines.media.audio import stream_audio
+from pipelines.media.audio import first_sound, stream_audio
 from pipelines.media.container import AUDIO_ADVICE, AUDIO_FORMATS, open_media
 
 MP4_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
@@ -37,7 +37,7 @@ class AudioTrack:
         self._written = 0
         try:
             source = self._stack.enter_context(open_media(self._path, limits, AUDIO_FORMATS, AUDIO_ADVICE))
-            stream = source.streams.audio[0]
+            stream = first_sound(source, self._path)
             self._ends = source.duration / av.time_base - start if source.duration else np.inf
             self.copied = stream.codec_context.codec.canonical_name in MP4_CODECS
             if self.copied:

@@ -13,6 +13,7 @@ import numpy as np
 from models.runtime.errors import InputError
 from models.runtime.settings import Limits
 from pipelines.media.atomic import replacing
+from pipelines.media.audio import has_sound
 from pipelines.media.encoder import BuiltInEncoder, Encoder, Job, PipedEncoder, built_in
 
 
@@ -20,10 +21,10 @@ class VideoWriter:
     """Writes RGB frames at a constant rate; the file appears whole when the ``with`` block ends well, else not at all.
 
     ``size`` is (width, height) of the frames; odd sizes are padded by repeating the last column or row, as 4:2:0 video
-    demands. ``audio_from`` names a file whose sound goes along, copied bit for bit where MP4 can hold its codec, else
-    as AAC; ``audio_start`` is the time in that file, in seconds, that falls on the first frame. Sound going on after
-    the last frame is cut there. ``metadata`` are tags of the file (title, comment). ``crf`` is x264's constant quality
-    (0..51, lower is better).
+    demands. ``audio_from`` names a file whose sound, if it has any, goes along: copied bit for bit where MP4 can hold
+    its codec, else as AAC; ``audio_start`` is the time in that file, in seconds, that falls on the first frame. Sound
+    going on after the last frame is cut there. ``metadata`` are tags of the file (title, comment). ``crf`` is x264's
+    constant quality (0..51, lower is better).
 
     x264 runs in this process where PyAV has it built in; with ``separate_process`` or without that, in the ffmpeg
     program.
@@ -52,6 +53,8 @@ class VideoWriter:
         self.fps = Fraction(fps).limit_denominator(100_000)
         self.frames = 0
         self._padding = (size[1] % 2, size[0] % 2)
+        limits = limits or Limits()
+        silent = audio_from is None or not has_sound(audio_from, limits)
         with ExitStack() as stack:
             job = Job(
                 path=stack.enter_context(replacing(self.path)),
@@ -59,8 +62,8 @@ class VideoWriter:
                 size=(size[0] + size[0] % 2, size[1] + size[1] % 2),
                 crf=crf,
                 preset=preset,
-                limits=limits or Limits(),
-                sound=None if audio_from is None else (Path(audio_from), audio_start),
+                limits=limits,
+                sound=None if silent else (Path(audio_from), audio_start),
                 metadata=dict(metadata or {}),
             )
             piped = separate_process or not built_in()

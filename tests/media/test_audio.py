@@ -148,6 +148,14 @@ class TestRefused:
         with pytest.raises(InputError, match=words):
             read_audio(path, 16000, LIMITS)
 
+    def test_absurd_rate_in_the_header(self, tmp_path: Path) -> None:
+        path = write_wav(tmp_path / "a.wav", tone(0.1, 8000), 8000)
+        data = bytearray(path.read_bytes())
+        data[24:28] = (687_913_856).to_bytes(4, "little")
+        path.write_bytes(bytes(data))
+        with pytest.raises(InputError, match="cannot be decoded"):
+            read_audio(path, 16000, LIMITS)
+
     def test_silent_video(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="has no sound"):
             read_audio(write_video(tmp_path / "a.mp4", [0.0]), 16000, LIMITS)

@@ -70,6 +70,12 @@ class TestPicture:
         assert (info.width, info.height) == (size[0] + size[0] % 2, size[1] + size[1] % 2)
         assert next(iter(VideoReader(tmp_path / "a.mp4", LIMITS))).rgb.min() > 195
 
+    @pytest.mark.parametrize("separate", [False, True])
+    def test_tags(self, tmp_path: Path, separate: bool) -> None:
+        path = write(tmp_path / "a.mp4", 3, metadata={"title": "A talk"}, separate_process=separate)
+        with av.open(str(path)) as container:
+            assert container.metadata["title"] == "A talk"
+
     def test_quality_costs_bytes(self, tmp_path: Path) -> None:
         noise = np.random.default_rng(0).integers(0, 255, (5, 96, 160, 3), np.uint8)
         sizes = []
@@ -107,7 +113,7 @@ class TestWholeOrAbsent:
         (tmp_path / "in/a.wav").write_bytes(b"RIFF\x00\x00\x00\x00WAVE")
         with pytest.raises(InputError, match=r"a\.wav"):
             VideoWriter(tmp_path / "out/a.mp4", 25, (16, 16), audio_from=tmp_path / "in/a.wav")
-        assert list((tmp_path / "out").iterdir()) == []
+        assert not list(tmp_path.glob("out/*"))
 
     def test_closing_twice(self, tmp_path: Path) -> None:
         writer = VideoWriter(tmp_path / "a.mp4", 25, (16, 16))
@@ -169,6 +175,12 @@ class TestSound:
         shared = min(len(mine), len(theirs)) - 1600  # the last packet may be cut differently
         assert shared >= 2 * 16000 - 3200
         assert np.abs(mine[:shared] - theirs[:shared]).max() < 1e-3
+
+    def test_silent_source_gives_a_silent_video(self, tmp_path: Path) -> None:
+        source = write(tmp_path / "s.mp4", 3)
+        assert not probe(write(tmp_path / "a.mp4", 3, audio_from=source), LIMITS).has_audio
+        with pytest.raises(InputError, match="no sound"):
+            mux(source, source, tmp_path / "b.mp4", LIMITS)
 
     def test_of_a_transport_stream(self, tmp_path: Path) -> None:
         source = write_video(
