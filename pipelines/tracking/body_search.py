@@ -17,6 +17,7 @@ import numpy as np
 from models.blaze.config import POSE_DETECTION
 from models.blaze.pose import EDGES, LEFT_HIP, LEFT_SHOULDER, RIGHT_HIP, RIGHT_SHOULDER
 from pipelines.tracking.networks import BlazeNetworks
+from pipelines.tracking.nms import shape_distance
 from pipelines.tracking.options import SearchOptions
 from pipelines.tracking.pose import Pose
 from pipelines.tracking.regions import Region, pose_region
@@ -64,16 +65,16 @@ class Candidate:
 def candidates(networks: BlazeNetworks, image: np.ndarray, search: SearchOptions, tiled: bool) -> list[Candidate]:
     """Detections of the whole picture, and of its tiles when ``tiled``, grouped by person, best first."""
     levels = tile_pyramid(image, search.scales if tiled else (), search.smallest_tile, search.overlap)
-    config = replace(POSE_DETECTION, min_score=TILE_SCORE) if tiled else POSE_DETECTION
+    in_tiles = replace(POSE_DETECTION, min_score=TILE_SCORE)
     rows: list[tuple[bool, float, np.ndarray]] = []
     for level, regions in enumerate(levels):
         for region in regions:
-            found = networks.detect(image, config, region)
+            found = networks.detect(image, in_tiles if level else POSE_DETECTION, region)
             for keypoints, score in zip(found.keypoints, found.scores, strict=True):
                 side = pose_region(keypoints[0], keypoints[1]).side
                 if level and side > LARGEST * region.side:
                     continue
-                rows.append((not level and score >= POSE_DETECTION.min_score, float(score), keypoints))
+                rows.append((not level, float(score), keypoints))
     groups: list[list[tuple[bool, float, np.ndarray]]] = []
     # The whole picture's detections come first in their group: they are the most complete.
     for row in sorted(rows, key=lambda r: (not r[0], -r[1])):
@@ -123,11 +124,7 @@ def find(
 def same(a: Pose, b: Pose) -> bool:
     """Whether two poses of one picture are one person: their points coincide, those of the trunk counting most."""
     weights = WEIGHTS * np.minimum(a.visibility, b.visibility)
-    gaps = np.linalg.norm(a.landmarks[:, :2] - b.landmarks[:, :2], axis=1)
-    total = float(weights.sum())
-    if total <= 0:
-        return False
-    return float(gaps @ weights) / total <= SAME * min(a.region.side, b.region.side)
+    return shape_distance(a.landmarks, b.landmarks, min(a.region.side, b.region.side), weights) <= SAME
 
 
 def mixed(pose: Pose, others: Sequence[Pose]) -> bool:
@@ -163,7 +160,10 @@ def _best_look(
     measure: Callable[[np.ndarray, Region], Pose | None],
     cuts: tuple[float, ...],
 ) -> tuple[float, Pose] | None:
-    """The best pose among several cuts and its quality; None when none is confident and where the detector said."""
+    """The best pose among several cuts and its quality; None when none is confident and where the detector said.
+
+    For a detection of the whole picture the first such pose is taken: there the network's own cut is the best.
+    """
     best: tuple[float, Pose] | None = None
     for keypoints in (candidate.keypoints, candidate.mean):
         for cut in cuts:
@@ -172,12 +172,12 @@ def _best_look(
                 continue
             trunk = np.array([pose.hips, pose.shoulders])
             drift = float(np.linalg.norm(trunk - keypoints[[0, 2]], axis=1).max()) / candidate.radius
-            if drift > DRIFT:
+            if drift > DRIFT and not candidate.whole:
                 continue
             quality = pose.score - drift + pose.clarity
             if best is None or quality > best[0]:
                 best = quality, pose
-            if pose.score - drift >= GOOD and (candidate.whole or pose.clarity >= CLEAR):
+            if candidate.whole or (pose.score - drift >= GOOD and pose.clarity >= CLEAR):
                 return best
     return best
 

@@ -1,8 +1,8 @@
-"""Suppression of what was found twice: detections of several tiles, and landmark sets of one subject."""
+"""What was found twice: detections of several tiles, and how far two sets of landmarks lie apart."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -60,28 +60,3 @@ def shape_distance(a: np.ndarray, b: np.ndarray, scale: float, weights: np.ndarr
         return float(gaps.mean()) / scale
     total = float(weights.sum())
     return float(gaps @ weights) / total / scale if total > 0 else float("inf")
-
-
-def suppress_shapes(
-    shapes: Sequence[np.ndarray],
-    scores: Sequence[float],
-    scales: Sequence[float],
-    max_distance: float,
-    weights: Sequence[np.ndarray] | None = None,
-) -> list[int]:
-    """Indices of the point sets (K, 2+) kept, best score first: no two are nearer than ``max_distance``.
-
-    Distances are as in ``shape_distance``, measured in the smaller of the two ``scales`` (pixels); of the ``weights``
-    (K,) of two sets the smaller counts point by point.
-    """
-    kept: list[int] = []
-    for index in np.argsort(-np.asarray(scores, dtype=float), kind="stable"):
-        i = int(index)
-
-        def near(j: int, i: int = i) -> bool:
-            both = None if weights is None else np.minimum(weights[i], weights[j])
-            return shape_distance(shapes[i], shapes[j], min(scales[i], scales[j]), both) <= max_distance
-
-        if not any(near(j) for j in kept):
-            kept.append(i)
-    return kept
