@@ -14,7 +14,7 @@ from models.depth_anything_3.cameras import normalize_extrinsics
 from models.depth_anything_3.gaussians import Gaussians
 from models.depth_anything_3.network import DepthAnything3, NestedNetwork, Request
 from models.geometry.cameras import homogeneous
-from pipelines.scene.da3_preprocess import Method, process
+from pipelines.scene.da3_preprocess import Method, Processed, process
 
 SKY = 0.5  # sky score from which a pixel is sky in the result
 
@@ -69,6 +69,18 @@ def run(
         InputError: a picture is too small, or the variant cannot use what was asked for.
     """
     batch = process(pictures, intrinsics, settings.resolution, settings.method)
+    return run_batch(network, batch, settings, device, extrinsics, generator)
+
+
+def run_batch(
+    network: DepthAnything3 | NestedNetwork,
+    batch: Processed,
+    settings: Da3Settings,
+    device: torch.device,
+    extrinsics: ArrayLike | None = None,
+    generator: torch.Generator | None = None,
+) -> Da3Views:
+    """As ``run``, for pictures that are processed already; ``batch`` holds the intrinsics of known ``extrinsics``."""
     given = None if extrinsics is None else homogeneous(np.asarray(extrinsics, np.float32)).astype(np.float32)
     poses = lenses = None
     if given is not None:

@@ -132,6 +132,13 @@ def process(
     """
     cameras = [None] * len(images) if intrinsics is None else list(np.asarray(intrinsics, np.float32))
     views = [process_one(i, K, resolution, method) for i, K in zip(images, cameras, strict=True)]
+    return join(views, [image.shape[:2] for image in images])
+
+
+def join(
+    views: Sequence[tuple[NDArray[np.uint8], NDArray[np.float32] | None]], sizes: Sequence[tuple[int, int]]
+) -> Processed:
+    """Views from ``process_one`` as one batch, cropped to the smallest height and width; ``sizes`` of the originals."""
     height = min(image.shape[0] for image, _ in views)
     width = min(image.shape[1] for image, _ in views)
     pictures = []
@@ -140,8 +147,9 @@ def process(
         top, left = round(extra_y / 2), round(extra_x / 2)
         pictures.append(image[top : top + height, left : left + width])
         _shifted(K, extra_x // 2, extra_y // 2)
+    known = all(K is not None for _, K in views)
     return Processed(
         np.ascontiguousarray(np.stack(pictures)),
-        None if intrinsics is None else np.stack([K for _, K in views]),
-        np.array([image.shape[:2] for image in images], np.int64),
+        np.stack([K for _, K in views]) if known else None,
+        np.array(sizes, np.int64),
     )

@@ -106,13 +106,105 @@ class SfmOptions(Options):
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Makes the random choices repeatable")
 
 
+Da3Export = Literal["mini_npz", "npz", "depth_vis", "feat_vis", "colmap", "gs_ply", "gs_video"]
+
+
+class Da3Options(Options):
+    """Depth Anything 3: learned depth and cameras."""
+
+    variant: Literal[
+        "auto",
+        "da3-small",
+        "da3-base",
+        "da3-large",
+        "da3-giant",
+        "da3metric-large",
+        "da3mono-large",
+        "da3nested-giant-large",
+    ] = Field("auto", title="Model", description="Which checkpoint; auto takes the most capable one installed")
+    process_res: int = Field(
+        504, ge=56, le=2016, title="Resolution", description="Side in pixels at which the network sees the photos"
+    )
+    process_res_method: Literal[
+        "upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop"
+    ] = Field(
+        "upper_bound_resize",
+        title="Resolution counts",
+        description="The longer side (upper bound) or the shorter one; made to fit by scaling or by cropping",
+    )
+    use_ray_pose: bool = Field(
+        False, title="Cameras from rays", description="Slower and more exact cameras, solved from the network's rays"
+    )
+    ref_view_strategy: Literal["saddle_balanced", "saddle_sim_range", "first", "middle"] = Field(
+        "saddle_balanced", title="Reference view", description="How the photo is chosen that all others refer to"
+    )
+    known_cameras: bool = Field(
+        True, title="Use known cameras", description="Give the cameras of a COLMAP folder to the network"
+    )
+    align_to_input_ext_scale: bool = Field(
+        True, title="Keep given scale", description="Bring depth to the scale of known cameras, not the reverse"
+    )
+    sky: Literal["drop", "keep"] = Field(
+        "drop", title="Sky", description="Leave the sky out, or keep it far away; for models that know the sky"
+    )
+    fov_degrees: float = Field(
+        60.0,
+        ge=5,
+        le=150,
+        title="Field of view",
+        description="Assumed horizontal angle of photos without EXIF data, for models that give no cameras",
+    )
+    first_to_last_m: float = Field(
+        0.0,
+        ge=0,
+        le=1e5,
+        title="First to last camera",
+        description="Known distance in metres between the first and the last photo's place; 0 is unknown",
+    )
+    precision: Literal["auto", "float32"] = Field(
+        "auto", title="Precision", description="Half precision where the device gains from it, or always full"
+    )
+    chunk: int = Field(
+        0,
+        ge=0,
+        le=512,
+        title="Chunk",
+        description="Photos per part of a long scene; parts are joined by overlap; 0 splits only what is long",
+    )
+    overlap: int = Field(0, ge=0, le=256, title="Overlap", description="Photos shared by two parts; 0 is half a part")
+    loop_closing: bool = Field(
+        True, title="Close loops", description="Look for places seen again in a long scene and join them"
+    )
+    export_feat: tuple[int, ...] = Field(
+        (), title="Feature layers", description="Blocks of the network whose features are exported, for example 5,11"
+    )
+    infer_gs: bool = Field(
+        False, title="Gaussian splats", description="Also make 3D Gaussian splats (giant and nested models)"
+    )
+    gs_trajectory: Literal[
+        "extend", "original", "smooth", "interpolate", "interpolate_smooth", "wander", "dolly_zoom", "wobble_inter"
+    ] = Field("extend", title="Splat video path", description="How the camera of the splat video moves")
+    gs_video_quality: Literal["low", "medium", "high"] = Field(
+        "high", title="Splat video quality", description="Compression of the splat video"
+    )
+    exports: tuple[Da3Export, ...] = Field(
+        (), title="Further files", description="Result files as the original tool writes them"
+    )
+    feat_vis_fps: float = Field(
+        15.0, ge=1, le=60, title="Feature video speed", description="Pictures a second of the feature video"
+    )
+
+
 class SceneOptions(Options):
     """Everything one can choose for a scene."""
 
-    engine: Literal["auto", "sfm"] = Field(
+    engine: Literal["auto", "da3", "sfm"] = Field(
         "auto", title="Engine", description="How depth and cameras are computed; auto takes the best one installed"
     )
     filter: FilterOptions = Field(FilterOptions(), title="Point cloud", description="What goes into the point cloud")
     video: VideoOptions = Field(VideoOptions(), title="Video", description="Which frames of a video are used")
     stereo: StereoOptions = Field(StereoOptions(), title="Stereo pair", description="A rectified pair of photos")
     sfm: SfmOptions = Field(SfmOptions(), title="Engine sfm", description="Structure from motion with dense stereo")
+    da3: Da3Options = Field(
+        Da3Options(), title="Engine da3", description="Depth Anything 3: learned depth and cameras"
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from models.runtime.errors import InputError
 from pipelines.base import Engine, Event, InputRole, Inputs, Result, RunContext, choose_engine
-from pipelines.scene import engine_sfm, exports
+from pipelines.scene import engine_sfm
 from pipelines.scene.fusion import fuse
 from pipelines.scene.inputs import SceneSource, sort_out
 from pipelines.scene.options import SceneOptions
@@ -68,6 +68,8 @@ class ScenePipeline:
 
     def finish(self, plan: ScenePlan, options: SceneOptions, ctx: RunContext) -> Result:
         """Writes the viewer file, pictures, plots and archives from the prediction."""
+        from pipelines.scene import exports  # loads torch, which listing the options does without
+
         prediction_file = ctx.out_dir / "prediction.npz"
         if not prediction_file.is_file():
             raise InputError("The scene was not computed to its end; run it again")
