@@ -23,6 +23,7 @@ def refilter_run(runs: RunStore, run_id: str, options: FilterOptions) -> RunReco
         NotFound: no such run.
         InputError: the run is no finished scene, or the filter leaves no point (the old cloud then stays).
     """
+    from pipelines.scene.fusion import fuse
     from pipelines.scene.prediction import Prediction
     from pipelines.scene.refilter import write_cloud
 
@@ -35,7 +36,9 @@ def refilter_run(runs: RunStore, run_id: str, options: FilterOptions) -> RunReco
     fresh.mkdir()
     try:
         with _ONE_AT_A_TIME:
-            made, points = write_cloud(Prediction.load(runs.file(run_id, prediction.path)), fresh, options)
+            views = Prediction.load(runs.file(run_id, prediction.path))
+            cloud = fuse(views, options)
+            made = write_cloud(views, cloud, fresh, options)
             for output in made:
                 (fresh / output.path).replace(folder / output.path)
     finally:
@@ -46,7 +49,7 @@ def refilter_run(runs: RunStore, run_id: str, options: FilterOptions) -> RunReco
         update={
             "options": {**record.options, "filter": options.model_dump(mode="json")},
             "outputs": tuple(outputs.values()),
-            "summary": {**record.summary, "points": points},
+            "summary": {**record.summary, "points": len(cloud)},
             "bytes": traces.size_of(folder),
         }
     )

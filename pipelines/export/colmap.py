@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from models.geometry.cameras import intrinsics_matrix, rigid
-from models.geometry.rotations import matrix_to_quaternion, quaternion_to_matrix
 from models.runtime.errors import InputError
 from pipelines.media.atomic import replacing
 
@@ -104,6 +102,10 @@ class PosedImage:
     @property
     def extrinsics(self) -> NDArray[np.float64]:
         """(3, 4) world-to-camera."""
+        import torch  # only here, so that a pipeline's options can be listed without it
+
+        from models.geometry.rotations import quaternion_to_matrix
+
         R = quaternion_to_matrix(torch.tensor(self.quaternion, dtype=torch.float64)).numpy()
         return rigid(R, self.translation)
 
@@ -117,6 +119,10 @@ class PosedImage:
         xys: ArrayLike | None = None,
         point_ids: ArrayLike | None = None,
     ) -> PosedImage:
+        import torch
+
+        from models.geometry.rotations import matrix_to_quaternion
+
         E = np.asarray(extrinsics, dtype=np.float64)
         q = matrix_to_quaternion(torch.from_numpy(E[:3, :3].copy())).tolist()
         xys = np.zeros((0, 2)) if xys is None else np.asarray(xys, dtype=np.float64).reshape(-1, 2)

@@ -10,6 +10,7 @@ import pytest
 from models.runtime.errors import InputError
 from models.runtime.settings import Settings
 from pipelines.base import Inputs
+from pipelines.scene.fusion import Cloud
 from pipelines.scene.options import FilterOptions, SceneOptions
 from pipelines.scene.prediction import Prediction
 from studio.refilter import refilter_run
@@ -74,7 +75,7 @@ def test_only_a_finished_scene(runs: RunStore, inputs: Inputs) -> None:
 def test_a_failure_keeps_the_old_cloud(runs: RunStore, inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
     record = scene_run(runs, inputs)
 
-    def broken(prediction: Prediction, out_dir: Path, options: FilterOptions) -> None:
+    def broken(prediction: Prediction, cloud: Cloud, out_dir: Path, options: FilterOptions) -> None:
         (out_dir / "scene.glb").write_bytes(b"half")
         raise InputError("The filter leaves no point")
 
