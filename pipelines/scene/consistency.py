@@ -166,7 +166,7 @@ def confirm_all(
     partners: Sequence[np.ndarray],
     enough: int = 2,
     pixel_tolerance: float = 1.0,
-    depth_tolerance: float = 0.02,
+    depth_tolerance: float = 0.05,
 ) -> Confirmed:
     """Checks all views. depth (N, H, W) float32, sizes (N, 2), cameras as in ``Prediction``, ``partners`` per view the
     views to ask; ``enough`` of them must confirm, or all that look where fewer do."""

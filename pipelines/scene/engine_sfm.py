@@ -30,6 +30,7 @@ from pipelines.scene.surface import Layer, join
 from pipelines.scene.sweep import SweepSettings
 
 _BLURRED = 0.004
+_FAR = 10.0  # times the farthest sparse points: what lies behind them is cheap to search in inverse depth
 
 ONE_PHOTO = (
     "One photo is not enough for engine sfm: it measures depth by comparing views, so it needs at least two photos of "
@@ -263,4 +264,4 @@ def depth_range(extrinsics: np.ndarray, points: np.ndarray) -> tuple[float, floa
     if len(depth) == 0:
         return 0.5, 100.0
     low, high = np.percentile(depth, [1, 99])
-    return float(0.6 * low), float(2.0 * high)
+    return float(0.6 * low), float(_FAR * high)
