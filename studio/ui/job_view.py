@@ -72,6 +72,17 @@ class JobView:
 
     def wire(self, read: ReadControls, controls: list[Component]) -> None:
         """Connects Run and Stop. ``read`` gets the values of ``controls``."""
+        self.wire_run(self.run, read, controls)
+        self.stop.click(
+            self._stop,
+            [self.job_id, self.shell.secret],
+            [self.stop],
+            queue=False,
+            **html.QUIET,
+        )
+
+    def wire_run(self, button: gr.Button, read: ReadControls, controls: list[Component]) -> None:
+        """Lets ``button`` start a job of this tab too, for example a short preview."""
 
         def start(secret: str | None, request: gr.Request, *values: Any) -> Iterator[Updates]:
             who = caller_of(self.studio.settings, secret, request)
@@ -84,20 +95,13 @@ class JobView:
             yield from self.follow(job, who)
 
         # A job waits in the studio's own queue, so any number of pages may follow theirs at the same time.
-        started = self.run.click(
+        started = button.click(
             start,
             [self.shell.secret, *controls],
             self.outputs,
             **html.QUIET,
         )
         self.panel.then_view(started)
-        self.stop.click(
-            self._stop,
-            [self.job_id, self.shell.secret],
-            [self.stop],
-            queue=False,
-            **html.QUIET,
-        )
 
     def show(self, run_id: str, who: Caller) -> Iterator[Updates]:
         """A run by its id: followed while it is live, else shown."""

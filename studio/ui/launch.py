@@ -29,7 +29,7 @@ def prepare_environment(settings: Settings) -> None:
 def launch_kwargs(studio: Studio) -> dict[str, Any]:
     """The arguments for ``Blocks.launch``: REST routes beside the page, limits, login, look, tools."""
     from studio.api.router import build_router
-    from studio.ui.components import MARK_FILE
+    from studio.ui.components import MARK_FILE, PRODUCT
     from studio.ui.theme import build_theme, page_head, style_sheet
 
     settings = studio.settings
@@ -38,7 +38,7 @@ def launch_kwargs(studio: Studio) -> dict[str, Any]:
         "server_port": settings.port,
         "share": settings.share,
         "auth": settings.login,
-        "auth_message": "This studio is private: log in to enter.",
+        "auth_message": f"{PRODUCT} is private here: log in to enter.",
         "max_file_size": settings.limits.upload_bytes,
         "max_threads": MAX_THREADS,
         # The router brings its own description of the interface; the page's own routes are no interface.

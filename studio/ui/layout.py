@@ -22,7 +22,7 @@ from studio.ui.tabs.gallery import GalleryTab, opening
 from studio.ui.tabs.models import ModelsTab
 from studio.ui.visitor import caller_of, new_secret
 
-TABS = {"scene": "studio.ui.tabs.scene:SceneTab"}
+TABS = {"scene": "studio.ui.tabs.scene:SceneTab", "talk": "studio.ui.tabs.talk:TalkTab"}
 DEVICE_SECONDS = 20
 # Not a secret: it only scrambles what the browser keeps for itself.
 _SCRAMBLE = "likeness-studio"

@@ -60,6 +60,7 @@ def build_theme() -> Base:
         ),
         font_mono=(fonts.LocalFont("IBM Plex Mono", weights=(400, 700)), "ui-monospace", "Consolas", "monospace"),
     )
+    theme.custom_css = (_HERE / "login.css").read_text(encoding="utf-8")
     return theme.set(
         body_background_fill="*neutral_50",
         body_background_fill_dark="*neutral_950",

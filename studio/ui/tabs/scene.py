@@ -36,6 +36,8 @@ WORDS = {
     "undistort": "Straightening the photos",
     "depth": "Measuring depth",
     "consistency": "Comparing the views",
+    "ground": "Finding the ground",
+    "network": "Running the network",
     "fusion": "Joining the points",
     "stereo": "Measuring depth",
     "frames": "Choosing frames",
