@@ -1,0 +1,133 @@
+"""Everything seen of people in a video or picture: bodies, and where they are large enough, hands and faces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from models.blaze.face import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
+from models.blaze.pose import LEFT_SHOULDER, RIGHT_SHOULDER
+from pipelines.body.clip import VIEWER, Sample, TrackBuilder
+from pipelines.media.video import Frame
+from pipelines.tracking.body_tracker import PoseTracker, TrackedPose
+from pipelines.tracking.networks import BlazeNetworks
+from pipelines.tracking.options import FollowOptions, PoseOptions
+from pipelines.tracking.pose import Pose
+from pipelines.tracking.regions import Region, direction, face_region, hand_region
+
+HAND_MIN, FACE_MIN = 14.0, 22.0  # pixels from wrist to knuckles, and between the ears, below which nothing is read
+HAND_PRESENCE, FACE_PRESENCE = 0.6, 0.6
+HAND_DRIFT = 0.8  # of the hand's region: how far its wrist may lie from the body's
+ELBOW, WRIST, INDEX_POINT, PINKY_POINT = (13, 14), (15, 16), (19, 20), (17, 18)
+UPPER_LIP, LOWER_LIP, BROW, CHIN = 13, 14, 10, 152
+JAW_GAIN, JAW_REST = 2.6, 0.012  # radians of jaw per opening in face heights, and what a closed mouth shows
+
+
+@dataclass
+class PeopleMeter:
+    """Measures people frame by frame; ``people`` collects their samples by number."""
+
+    networks: BlazeNetworks
+    hands: bool = True
+    face: bool = True
+    limit: int = 16
+    thorough_interval: float = 2.0
+    people: dict[int, TrackBuilder] = field(default_factory=dict)
+    _last_hands: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+
+    def stream(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, tuple[TrackedPose, ...]]]:
+        """Every frame with the people in it, as soon as it is measured."""
+        follow = FollowOptions(limit=self.limit, thorough_interval=self.thorough_interval)
+        tracker = PoseTracker(self.networks, PoseOptions(follow=follow, smoothing=None))
+        held: list[Frame] = []
+
+        def watched() -> Iterator[Frame]:
+            for frame in frames:
+                held.append(frame)
+                yield frame
+
+        for found in tracker.stream(watched()):
+            frame = held.pop()
+            for person in found.people:
+                self._take(frame, person)
+            yield frame, found.people
+
+    def _take(self, frame: Frame, person: TrackedPose) -> None:
+        pose = person.pose
+        hands = (self._hand(frame.rgb, person, 0), self._hand(frame.rgb, person, 1)) if self.hands else (None, None)
+        head, jaw = self._face(frame.rgb, pose) if self.face else (None, None)
+        sample = Sample(
+            frame.index, frame.time, pose.landmarks, pose.world, seen_inside(pose, frame.rgb.shape), hands, head, jaw
+        )
+        self.people.setdefault(person.track, TrackBuilder(person.track)).samples.append(sample)
+
+    def _hand(self, image: np.ndarray, person: TrackedPose, side: int) -> np.ndarray | None:
+        """World points (21, 3) in camera axes of one hand, None when it is not seen well."""
+        pose = person.pose
+        wrist = pose.landmarks[WRIST[side], :2]
+        knuckles = (pose.landmarks[INDEX_POINT[side], :2] + pose.landmarks[PINKY_POINT[side], :2]) / 2
+        reach = float(np.linalg.norm(pose.landmarks[ELBOW[side], :2] - wrist))
+        size = max(float(np.linalg.norm(knuckles - wrist)), 0.3 * reach)
+        key = (person.track, side)
+        last = self._last_hands.pop(key, None)
+        if pose.visibility[WRIST[side]] < 0.5 or size < HAND_MIN:
+            return None
+        looks = [hand_region(last)] if last is not None else []
+        looks.append(self._guess(wrist, knuckles, size))
+        for attempt, region in enumerate(looks):
+            found = self.networks.hand(image, region)
+            if found.presence < HAND_PRESENCE:
+                continue
+            points = region.to_image(found.points)
+            if last is None or attempt:  # a guessed region is replaced by the hand's own
+                region = hand_region(points)
+                found = self.networks.hand(image, region)
+                points = region.to_image(found.points)
+            off = float(np.linalg.norm(points[0, :2] - wrist))
+            right = found.right if side else 1 - found.right
+            if found.presence >= HAND_PRESENCE and off < HAND_DRIFT * size * 2 and right > 0.5:
+                self._last_hands[key] = points
+                return region.turn_to_image(found.world)
+        return None
+
+    @staticmethod
+    def _guess(wrist: np.ndarray, knuckles: np.ndarray, size: float) -> Region:
+        along = (knuckles - wrist) / max(float(np.linalg.norm(knuckles - wrist)), 1e-6)
+        middle = wrist + along * size * 1.0
+        return Region(float(middle[0]), float(middle[1]), 4.2 * size, direction(wrist, knuckles) + np.pi / 2)
+
+    def _face(self, image: np.ndarray, pose: Pose) -> tuple[np.ndarray | None, float | None]:
+        """Head rotation in viewer axes and jaw opening, None when no face is seen well."""
+        points = pose.landmarks[:11, :2]
+        right_ear, left_ear = points[8], points[7]
+        width = float(max(np.linalg.norm(left_ear - right_ear), 1.6 * np.linalg.norm(points[2] - points[5])))
+        if width < FACE_MIN or pose.visibility[:11].mean() < 0.6:
+            return None, None
+        middle = points.mean(axis=0)
+        half = 0.62 * width
+        box = np.array([middle[0] - half, middle[1] - half * 1.1, middle[0] + half, middle[1] + half * 1.1])
+        found = self.networks.face(image, face_region(box, points[5], points[2]))
+        if found.presence < FACE_PRESENCE:
+            return None, None
+        region = face_region(box, points[5], points[2])
+        mesh = region.to_image(found.points) * VIEWER
+        right, left = mesh[RIGHT_EYE_OUTER], mesh[LEFT_EYE_OUTER]
+        across = (left - right) / np.linalg.norm(left - right)
+        up = mesh[BROW] - mesh[CHIN]
+        height = float(np.linalg.norm(up))
+        up = up - (up @ across) * across
+        up = up / np.linalg.norm(up)
+        opening = float(np.linalg.norm(mesh[UPPER_LIP] - mesh[LOWER_LIP])) / height
+        jaw = float(np.clip(JAW_GAIN * (opening - JAW_REST), 0.0, 0.5))
+        return np.stack([across, up, np.cross(across, up)], axis=1), jaw
+
+
+def seen_inside(pose: Pose, shape: tuple[int, ...]) -> np.ndarray:
+    """Visibility (33,), lowered for landmarks that lie outside the picture."""
+    height, width = shape[:2]
+    x, y = pose.landmarks[:, 0], pose.landmarks[:, 1]
+    size = max(1.0, 0.15 * float(np.linalg.norm(pose.landmarks[LEFT_SHOULDER] - pose.landmarks[RIGHT_SHOULDER])))
+    outside = np.maximum.reduce([-x, x - width, -y, y - height, np.zeros_like(x)])
+    return pose.visibility * np.exp(-outside / size)

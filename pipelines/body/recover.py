@@ -1,0 +1,67 @@
+"""From one person's measurements to a motion: shape, rotations, place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from models.bodies.joints import INDEX
+from models.geometry.rotations import matrix_to_axis_angle
+from pipelines.body.clip import Track
+from pipelines.body.root import Placement, place
+from pipelines.body.shape import Figure, fit_betas
+from pipelines.body.solve import Solver
+from pipelines.export.motion import Motion
+
+# Landmarks and the joints that stand for them, for judging a solution.
+FOLLOWED = {
+    11: "left_shoulder", 12: "right_shoulder", 13: "left_elbow", 14: "right_elbow", 15: "left_wrist", 16: "right_wrist",
+    23: "left_hip", 24: "right_hip", 25: "left_knee", 26: "right_knee", 27: "left_ankle", 28: "right_ankle",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """A person's motion, where the floor and standing feet are, and how far the joints lie from the landmarks.
+
+    ``error_mm`` is the mean distance of the joints from the visible world landmarks they came from, both about the hips.
+    """
+
+    number: int
+    first: int
+    motion: Motion
+    placement: Placement
+    error_mm: float
+
+
+def recover(track: Track, figure: Figure, strength: float, lock_feet: bool = True) -> Recovered:
+    """Solves one track. ``strength`` of the smoothing in 0..1."""
+    betas = fit_betas(figure, track)
+    rest = figure.joints(betas)
+    solution = Solver(track, rest, strength).run()
+    placement = place(track, solution.joints, strength, lock_feet)
+    axis_angle = matrix_to_axis_angle(torch.from_numpy(solution.rotations)).numpy()
+    motion = Motion(
+        rotations=axis_angle,
+        transl=placement.transl,
+        betas=betas,
+        fps=track.fps,
+        rest_joints=rest,
+        times=track.times,
+        seen=track.seen,
+    )
+    return Recovered(track.number, track.first, motion, placement, follow_error(track, solution.joints))
+
+
+def follow_error(track: Track, joints: np.ndarray) -> float:
+    """Mean distance in millimetres between joints (T, 55, 3) and visible world landmarks, both about the hips."""
+    points, names = list(FOLLOWED), [INDEX[n] for n in FOLLOWED.values()]
+    hips = joints[:, [INDEX["left_hip"], INDEX["right_hip"]]].mean(axis=1, keepdims=True)
+    gaps = np.linalg.norm(
+        joints[:, names] - hips - (track.world[:, points] - track.world[:, [23, 24]].mean(axis=1, keepdims=True)),
+        axis=-1,
+    )
+    visible = (track.visibility[:, points] > 0.5) & track.seen[:, None]
+    return float(1000 * gaps[visible].mean()) if visible.any() else float("nan")
