@@ -5,9 +5,6 @@ An entry is named by the hash of the file's content, so that deleting a run or g
 
 from __future__ import annotations
 
-import hashlib
-import os
-import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,11 +15,12 @@ from scipy.ndimage import gaussian_filter1d
 
 from models.runtime.errors import InputError
 from pipelines.base import Progress, RunContext
-from pipelines.media.atomic import replacing
 from pipelines.media.image import read_image
+from pipelines.media.sniff import sniff
 from pipelines.media.video import Frame, VideoReader, prefetch, probe
 from pipelines.talk.mouth_points import opening, yaw_and_pitch
 from pipelines.tracking.face_tracker import FaceTracker
+from pipelines.tracking.measurements import MeasurementCache, MeasurementKey, hash_file
 from pipelines.tracking.networks import BlazeNetworks
 from pipelines.tracking.options import FaceOptions
 
@@ -78,17 +76,9 @@ class Measurement:
         return tuple(sorted(self.faces, key=lambda face: face.left))
 
 
-def content_hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def cache_file(path: Path, ctx: RunContext) -> Path:
-    return ctx.settings.measurements_dir / f"{content_hash(path)}.{VERSION}.npz"
+def _key(path: Path) -> MeasurementKey:
+    """Begins with the hash of the file itself, by which the studio deletes what was measured on it."""
+    return MeasurementKey(f"{hash_file(path)}.{VERSION}")
 
 
 def measure_photo(path: Path, ctx: RunContext) -> Measurement:
@@ -109,12 +99,10 @@ def measure_video(path: Path, ctx: RunContext) -> Iterator[Progress | Measuremen
         InputError, LimitExceeded: not a video that can be read.
         WeightsMissing: the face networks are not installed.
     """
-    entry = cache_file(path, ctx)
-    stored = load(entry)
+    cache, key = MeasurementCache.from_settings(ctx.settings), _key(path)
+    stored = cache.get(key)
     if stored is not None:
-        with suppress(OSError):
-            os.utime(entry)
-        yield stored
+        yield _unpacked(stored)
         return
     info = probe(path, ctx.settings.limits)
     tracker = _tracker(ctx)
@@ -133,7 +121,8 @@ def measure_video(path: Path, ctx: RunContext) -> Iterator[Progress | Measuremen
         if found.index % 10 == 0:
             yield Progress("measure", found.index, info.frames, "Following the faces")
     result = Measurement(np.array(times), (info.width, info.height), _tracks(rows, np.array(times)))
-    store(entry, result)
+    with suppress(OSError):  # a full or read-only disk only costs the next run its time
+        cache.put(key, _packed(result))
     yield result
 
 
@@ -166,27 +155,33 @@ def _tracker(ctx: RunContext) -> FaceTracker:
     return FaceTracker(BlazeNetworks(ctx.cache, ctx.weights), FaceOptions(smoothing=None))
 
 
-def store(entry: Path, measurement: Measurement) -> None:
-    """Writes a cache entry; a full or read-only disk only costs the next run its time."""
-    with suppress(OSError):
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {"times": measurement.times, "size": np.array(measurement.size)}
-        arrays["numbers"] = np.array([face.number for face in measurement.faces], dtype=np.int64)
-        for face in measurement.faces:
-            arrays[f"seen{face.number}"], arrays[f"points{face.number}"] = face.seen, face.points
-        with replacing(entry) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)
+def _packed(measurement: Measurement) -> dict[str, np.ndarray]:
+    arrays = {"times": measurement.times, "size": np.array(measurement.size)}
+    arrays["numbers"] = np.array([face.number for face in measurement.faces], dtype=np.int64)
+    for face in measurement.faces:
+        arrays[f"seen{face.number}"], arrays[f"points{face.number}"] = face.seen, face.points
+    return arrays
 
 
-def load(entry: Path) -> Measurement | None:
-    """A stored measurement, or None where there is none that can be read."""
-    try:
-        with np.load(entry, allow_pickle=False) as file:
-            width, height = (int(n) for n in file["size"])
-            faces = tuple(FaceTrack(int(n), file[f"seen{n}"], file[f"points{n}"]) for n in file["numbers"])
-            return Measurement(file["times"], (width, height), faces, cached=True)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        return None
+def _unpacked(arrays: dict[str, np.ndarray]) -> Measurement:
+    width, height = (int(n) for n in arrays["size"])
+    faces = tuple(FaceTrack(int(n), arrays[f"seen{n}"], arrays[f"points{n}"]) for n in arrays["numbers"])
+    return Measurement(arrays["times"], (width, height), faces, cached=True)
+
+
+def faces_in_sight(path: Path, ctx: RunContext) -> list[np.ndarray]:
+    """Small pictures (H, W, 3) uint8 of the faces in a photo or at the start of a video, from left to right."""
+    if sniff(path).kind == "image":
+        image = read_image(path, ctx.settings.limits)
+    else:
+        image = next(iter(VideoReader(path, ctx.settings.limits, max_side=1280))).rgb
+    found = []
+    for face in sorted(_tracker(ctx).find_faces(image)[:MOST_FACES], key=lambda f: float(np.median(f.landmarks[:, 0]))):
+        x0, y0, x1, y1 = face.box
+        pad = 0.25 * face.size
+        left, top = max(0, int(x0 - pad)), max(0, int(y0 - pad))
+        found.append(image[top : int(y1 + pad), left : int(x1 + pad)])
+    return found
 
 
 def choose_faces(measurement: Measurement, which: str, number: int) -> tuple[FaceTrack, ...]:

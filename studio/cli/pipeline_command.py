@@ -17,7 +17,7 @@ from models.runtime.errors import InputError, StudioError
 from models.runtime.settings import Settings
 from pipelines.base import Inputs, Options, Pipeline
 from studio import forms
-from studio.cli import scene
+from studio.cli import scene, talk
 from studio.cli.export import export, parse_formats
 from studio.cli.progress import follow
 from studio.intake import assign, wanted
@@ -42,7 +42,7 @@ def add_pipeline(app: typer.Typer, pipeline: Pipeline) -> None:
         _run(pipeline, given)
 
     specs = forms.specs(pipeline.options)
-    parameters = [_inputs(pipeline), *_machine(), *(_option(spec, _aliases(pipeline, spec, specs)) for spec in specs)]
+    parameters = [*_inputs(pipeline), *_machine(), *(_option(spec, _aliases(pipeline, spec, specs)) for spec in specs)]
     sign(command, parameters)
     modes = f" Modes: {', '.join(scene.MODES)}." if pipeline.id == "scene" else ""
     app.command(pipeline.id, help=f"{pipeline.tagline} Takes {wanted(pipeline)}.{modes}")(command)
@@ -64,10 +64,10 @@ def option_parameters(pipeline: Pipeline) -> list[inspect.Parameter]:
 
 def _run(pipeline: Pipeline, given: dict[str, Any]) -> None:
     options = read_options(pipeline, given)
-    paths = list(given["inputs"])
+    paths = list(given["inputs"] or ())
     if pipeline.id == "scene":
         paths = scene.by_mode(paths, given["image_extensions"])
-    inputs: Inputs = assign(pipeline, paths)
+    inputs: Inputs = talk.inputs_of(pipeline, given) if pipeline.id == "talk" else assign(pipeline, paths)
     formats = parse_formats(pipeline.id, given["export_format"])
     if given["server"]:
         from studio.cli.remote import run_there
@@ -84,6 +84,8 @@ def _run(pipeline: Pipeline, given: dict[str, Any]) -> None:
             raise last.error
         record = studio.runs.get(job.id)
         files = export(studio.runs, record, formats, given["export_dir"])
+        if given.get("output"):
+            files = [talk.deliver(studio.runs, record, given["output"])]
         if given["json"]:
             print(json.dumps(record.public() | {"folder": str(studio.runs.folder(job.id))}, indent=1))
             return
@@ -100,11 +102,14 @@ def _short(value: float | int | str | bool) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _inputs(pipeline: Pipeline) -> inspect.Parameter:
+def _inputs(pipeline: Pipeline) -> list[inspect.Parameter]:
     about = f"{wanted(pipeline).capitalize()}."
     if pipeline.id == "scene":
         about = f"[auto|image|images|video|colmap] then {wanted(pipeline)}."
-    return parameter("inputs", list[str], typer.Argument(help=about, metavar="INPUT"))
+    if pipeline.id == "talk":
+        loose = parameter("inputs", list[str] | None, typer.Argument(help=about, metavar="[INPUT]"), default=None)
+        return [loose, *(parameter(n, Path | None, typer.Option(..., *f, help=h), None) for f, n, h in talk.FLAGS)]
+    return [parameter("inputs", list[str], typer.Argument(help=about, metavar="INPUT"))]
 
 
 def _machine() -> list[inspect.Parameter]:

@@ -55,7 +55,7 @@ class JobView:
         self.studio = shell.studio
         self.pipeline_id = pipeline_id
         self.panel = panel
-        self.words = STAGE_WORDS | (words or {})
+        self.words = {**STAGE_WORDS, **(words or {})}
 
     def draw(self, label: str) -> None:
         """Run, Stop and the progress box, here."""

@@ -30,7 +30,7 @@ _SCRAMBLE = "likeness-studio"
 
 def build_ui(studio: Studio) -> gr.Blocks:
     """The whole page, ready for ``launch``."""
-    built = [p for p in registry.available(studio.settings.tabs) if p in TABS]
+    built = registry.available(studio.settings.tabs)
     with gr.Blocks(title=html.PRODUCT, analytics_enabled=False, fill_width=True) as page:
         secret = gr.BrowserState("", storage_key="likeness-studio-secret", secret=_SCRAMBLE)
         last_job = gr.BrowserState(None, storage_key="likeness-studio-job", secret=_SCRAMBLE)
@@ -41,8 +41,8 @@ def build_ui(studio: Studio) -> gr.Blocks:
             shell = Shell(studio, tabs, secret, last_job, opened)
             for pipeline_id in built:
                 with gr.Tab(registry.get(pipeline_id).title, id=pipeline_id, elem_id=f"tab-{pipeline_id}"):
-                    module, _, name = TABS[pipeline_id].partition(":")
-                    view = getattr(import_module(module), name)(shell)
+                    module, _, name = TABS.get(pipeline_id, PLAIN).partition(":")
+                    view = getattr(import_module(module), name)(shell, pipeline_id)
                     view.draw()
                 _open_here(shell, pipeline_id, view.job, view.inputs_column)
             with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery") as gallery:
