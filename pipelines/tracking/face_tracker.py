@@ -168,7 +168,7 @@ class FaceTracker:
 
     def _candidates(self, image: np.ndarray, effort: Effort) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Boxes (4,) and key points (6, 2): of the whole picture first, then of its tiles, best first in each."""
-        search = self.options.search
+        search = self.options.sweep if effort is Effort.SWEEP else self.options.search
         levels = [[self.networks.detect(image, FACE_SHORT_RANGE)]]
         if effort is not Effort.QUICK:
             levels.append([self.networks.detect(image, FACE_FULL_RANGE)])

@@ -115,6 +115,24 @@ class HandTracker:
             )
             yield HandFrame(frame.index, frame.time, hands, scene.lost)
 
+    def find_near(self, image: np.ndarray, wrist: np.ndarray, elbow: np.ndarray) -> Hand | None:
+        """The hand at the end of a forearm, from the ``wrist`` and ``elbow`` (2,) of a pose in pixels; None unseen.
+
+        The palm is searched for in a square twice the forearm's length, a quarter of it beyond the wrist.
+        """
+        forearm = np.asarray(wrist, float)[:2] - np.asarray(elbow, float)[:2]
+        length = float(np.linalg.norm(forearm))
+        if length < self.options.min_size:
+            return None
+        x, y = wrist[:2] + 0.25 * forearm
+        found = self.networks.detect(image, PALM_DETECTION, Region(float(x), float(y), 2.0 * length))
+        hands = (
+            self.measure(image, palm_region(b, k[0], k[2])) for b, k in zip(found.boxes, found.keypoints, strict=True)
+        )
+        near = [(float(np.linalg.norm(h.landmarks[WRIST, :2] - wrist[:2])), h) for h in hands if h is not None]
+        gap, hand = min(near, key=lambda pair: pair[0], default=(length, None))
+        return hand if gap < 0.6 * length else None
+
     # What ``Follower`` asks
 
     def search(self, image: np.ndarray, known: Sequence[Hand], effort: Effort) -> list[Hand]:

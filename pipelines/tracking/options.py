@@ -45,13 +45,15 @@ class FollowOptions:
 
 @dataclass(frozen=True)
 class FaceOptions:
-    """Faces. ``iris`` adds ten iris landmarks; ``min_presence`` is the landmark network's own confidence
-    0..1; ``min_size`` the smallest face box in pixels.
+    """Faces.
 
+    ``sweep`` is the cheaper search for newcomers while a video runs. ``iris`` adds ten iris landmarks.
+    ``min_presence`` is the landmark network's own confidence 0..1; ``min_size`` the smallest face box in pixels.
     ``smoothing`` None leaves the landmarks of videos as measured.
     """
 
-    search: SearchOptions = SearchOptions(scales=(0.6, 0.3), smallest_tile=256.0)
+    search: SearchOptions = SearchOptions(scales=(0.6, 0.3, 0.15, 0.08, 0.04), smallest_tile=256.0)
+    sweep: SearchOptions = SearchOptions(scales=(0.6, 0.3), smallest_tile=256.0)
     follow: FollowOptions = FollowOptions()
     iris: bool = False
     min_presence: float = 0.5
@@ -61,10 +63,7 @@ class FaceOptions:
 
 @dataclass(frozen=True)
 class PoseOptions:
-    """People; fields as for faces. ``min_size`` is the side of the region the landmark network looks at, in pixels.
-
-    ``sweep`` is the cheaper search for newcomers while a video runs.
-    """
+    """People; fields as for faces. ``min_size`` is the side of the region the landmark network looks at, in pixels."""
 
     search: SearchOptions = SearchOptions(scales=(1.0, 0.85, 0.7, 0.6, 0.5), overlap=0.65)
     sweep: SearchOptions = SearchOptions(scales=(1.0, 0.7, 0.5), overlap=0.5)

@@ -90,6 +90,16 @@ def test_hands_agree_with_the_reference(networks, photo, reference, name, side):
     assert 1000 * np.linalg.norm(hands[0].world - wanted["hands_world"][0], axis=1).mean() < 1
 
 
+def test_hands_are_found_at_the_end_of_forearms(networks, photo):
+    image = photo("face/portrait_s9.jpg")
+    pose = PoseTracker(networks).find_people(image)[0]
+    tracker = HandTracker(networks)
+    right = tracker.find_near(image, pose.landmarks[16, :2], pose.landmarks[14, :2])
+    assert right is not None and right.side == "right"
+    wanted = tracker.find_hands(image)[0]
+    assert np.linalg.norm(right.landmarks[:, :2] - wanted.landmarks[:, :2], axis=1).mean() < 0.15 * wanted.palm
+
+
 def test_hands_are_followed_from_frame_to_frame(networks, photo):
     image = photo("face/portrait_s9.jpg")
     frames = [Frame(k, k / 25, np.roll(image, 2 * k, axis=1)) for k in range(12)]
