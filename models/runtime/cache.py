@@ -113,6 +113,7 @@ class ModelCache:
         self._device_budget = device_budget
         self._ram_budget = ram_budget
         self._fixed = fixed
+        self._settings: Settings | None = None
         self._slots: dict[str, _Slot] = {}
         self._working: dict[int, tuple[str, int]] = {}  # token -> (device, bytes) announced by the uses under way
         self._counter = itertools.count(1)
@@ -123,12 +124,27 @@ class ModelCache:
     @classmethod
     def from_settings(cls, settings: Settings) -> ModelCache:
         """The studio's cache. The device is not touched before the first model is needed."""
-        return cls(
+        cache = cls(
             device=lambda: resolve_device(settings),
             device_budget=settings.device_budget_bytes,
             ram_budget=settings.ram_budget_bytes,
             fixed=settings.zero_gpu,
         )
+        cache._settings = settings
+        return cache
+
+    @classmethod
+    def shared(cls, settings: Settings) -> ModelCache:
+        """The cache this process made from these settings, or a new one.
+
+        For ``@gpu`` functions: a worker forked from the studio finds the studio's cache with what was placed in it.
+        """
+        return next((c for c in _caches if c._settings == settings), None) or cls.from_settings(settings)
+
+    @property
+    def device(self) -> torch.device:
+        """The device models are placed on, asked for at first need."""
+        return self._device()
 
     @contextmanager
     def use(self, spec: ModelSpec, working_bytes: int = 0) -> Iterator[Any]:

@@ -29,7 +29,7 @@ from models.runtime.weights_fetch import (
 )
 
 State = Literal["installed", "missing", "damaged"]
-Where = Literal["weights", "hub", ""]
+Where = Literal["weights", "given", "hub", ""]
 MEMBER_LIMIT = 16 * GIB
 
 
@@ -109,6 +109,9 @@ class WeightsStore:
             if missing:
                 return Status(id, "damaged", "weights", target, size, note=missing)
             return Status(id, "installed", "weights", target, size)
+        given = self._given_folder(entry)
+        if given is not None:
+            return Status(id, "installed", "given", given, _size(given))
         cached = self._in_hub_cache(entry)
         if cached is not None:
             return Status(id, "installed", "hub", cached, _size(cached))
@@ -197,6 +200,8 @@ class WeightsStore:
             raise NotFound(f"{self.get(id).title} is not installed")
         if self.settings.read_only:
             raise Forbidden(f"Weights cannot be removed here: {self.folder} is read-only")
+        if status.where == "given":
+            raise Forbidden(f"{status.path} is not the studio's own copy: remove it yourself")
         if status.where == "hub":
             raise Forbidden(f"{status.path} belongs to the Hugging Face cache: remove it there with `hf cache rm`")
         target = self.location(id)
@@ -209,6 +214,17 @@ class WeightsStore:
             shutil.rmtree(self._staging(id), ignore_errors=True)
 
     # Inside
+
+    def _given_folder(self, entry: WeightEntry) -> Path | None:
+        """A released folder the user keeps elsewhere: named by DA3_MODEL_DIR, or directly under the weights folder."""
+        if not any(member.contains for member in entry.members):
+            return None
+        own = (self.folder / Path(entry.file).name, self.folder / entry.id)
+        named = self.settings.extra.get("DA3_MODEL_DIR", "") if "da3" in entry.engines else ""
+        for place in (Path(named).expanduser(), *own) if named else own:
+            if place.is_dir() and not _shortcomings(entry, place) and _says_so(entry, place):
+                return place
+        return None
 
     def _in_hub_cache(self, entry: WeightEntry) -> Path | None:
         for source in entry.sources:
@@ -343,6 +359,12 @@ def _shortcomings(entry: WeightEntry, path: Path) -> str:
     if not size:
         return "empty"
     return f"{size} of {entry.size} bytes" if entry.size and size != entry.size else ""
+
+
+def _says_so(entry: WeightEntry, folder: Path) -> bool:
+    """Whether the small files of a folder name this entry's model."""
+    texts = [m for m in entry.members if m.contains]
+    return all(m.contains in (folder / m.file).read_text(encoding="utf-8", errors="replace") for m in texts)
 
 
 def _member_ok(path: Path, size: int) -> bool:

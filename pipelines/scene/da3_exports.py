@@ -133,7 +133,7 @@ def npz_fields(views: Da3Views, mini: bool) -> dict[str, NDArray]:
 
 def write_results(path: Path, views: Da3Views, mini: bool) -> Path:
     """``exports/npz/results.npz`` or ``exports/mini_npz/results.npz``."""
-    return write_npz(path, **npz_fields(views, mini))
+    return write_npz(path, npz_fields(views, mini))
 
 
 def spectral(values: NDArray[np.floating]) -> NDArray[np.float64]:

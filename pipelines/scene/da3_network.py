@@ -20,18 +20,7 @@ from models.runtime.settings import Settings
 from models.runtime.weights import WeightsStore
 from pipelines.scene.da3_inference import Da3Settings, Da3Views, run_batch
 from pipelines.scene.da3_preprocess import Processed
-
-# In the order in which ``auto`` prefers them; the last two look at each photo by itself.
-VARIANTS = (
-    "da3nested-giant-large",
-    "da3-giant",
-    "da3-large",
-    "da3-base",
-    "da3-small",
-    "da3metric-large",
-    "da3mono-large",
-)
-WEIGHTS = tuple((name,) for name in VARIANTS)
+from pipelines.scene.options import DA3_VARIANTS
 
 
 @dataclass(frozen=True)
@@ -78,7 +67,7 @@ def choose_checkpoint(name: str, weights: WeightsStore, half: bool = True) -> Ch
         folder = Path(asked).expanduser()
         if not folder.is_dir():
             return Checkpoint(variant(asked).name, weights.path(variant(asked).name), half)
-    found = [v for v in VARIANTS if weights.installed(v)]
+    found = [v for v in DA3_VARIANTS if weights.installed(v)]
     if name == "auto":
         given = [v for v in found if weights.status(v).where == "given"]
         if not found:

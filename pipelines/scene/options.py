@@ -106,6 +106,16 @@ class SfmOptions(Options):
     seed: int = Field(0, ge=0, le=2**31 - 1, title="Seed", description="Makes the random choices repeatable")
 
 
+# In the order in which ``auto`` prefers them; the last two look at each photo by itself.
+DA3_VARIANTS = (
+    "da3nested-giant-large",
+    "da3-giant",
+    "da3-large",
+    "da3-base",
+    "da3-small",
+    "da3metric-large",
+    "da3mono-large",
+)
 Da3Export = Literal["mini_npz", "npz", "depth_vis", "feat_vis", "colmap", "gs_ply", "gs_video"]
 
 
@@ -125,12 +135,12 @@ class Da3Options(Options):
     process_res: int = Field(
         504, ge=56, le=2016, title="Resolution", description="Side in pixels at which the network sees the photos"
     )
-    process_res_method: Literal[
-        "upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop"
-    ] = Field(
-        "upper_bound_resize",
-        title="Resolution counts",
-        description="The longer side (upper bound) or the shorter one; made to fit by scaling or by cropping",
+    process_res_method: Literal["upper_bound_resize", "upper_bound_crop", "lower_bound_resize", "lower_bound_crop"] = (
+        Field(
+            "upper_bound_resize",
+            title="Resolution counts",
+            description="The longer side (upper bound) or the shorter one; made to fit by scaling or by cropping",
+        )
     )
     use_ray_pose: bool = Field(
         False, title="Cameras from rays", description="Slower and more exact cameras, solved from the network's rays"
@@ -205,6 +215,4 @@ class SceneOptions(Options):
     video: VideoOptions = Field(VideoOptions(), title="Video", description="Which frames of a video are used")
     stereo: StereoOptions = Field(StereoOptions(), title="Stereo pair", description="A rectified pair of photos")
     sfm: SfmOptions = Field(SfmOptions(), title="Engine sfm", description="Structure from motion with dense stereo")
-    da3: Da3Options = Field(
-        Da3Options(), title="Engine da3", description="Depth Anything 3: learned depth and cameras"
-    )
+    da3: Da3Options = Field(Da3Options(), title="Engine da3", description="Depth Anything 3: learned depth and cameras")

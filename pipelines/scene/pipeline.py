@@ -5,27 +5,32 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 from models.runtime.errors import InputError
 from pipelines.base import Engine, Event, InputRole, Inputs, Result, RunContext, choose_engine
-from pipelines.scene import engine_sfm
 from pipelines.scene.fusion import fuse
 from pipelines.scene.inputs import SceneSource, sort_out
-from pipelines.scene.options import SceneOptions
+from pipelines.scene.options import DA3_VARIANTS, SceneOptions
 from pipelines.scene.prediction import Prediction
 from pipelines.scene.refilter import write_cloud
 from pipelines.scene.state import SceneState
 
-# One module per engine with check(source) and infer(source, options, ctx); every engine leaves the same files.
-_ENGINES = {"sfm": engine_sfm}
+
+def _engine(name: str) -> Any:
+    """``pipelines/scene/engine_<name>.py``, with check(source) and infer(source, options, ctx); every engine leaves the
+    same files. Loaded at need, because some load torch, which listing the options does without."""
+    return import_module(f"pipelines.scene.engine_{name}")
 
 
 @dataclass(frozen=True)
 class ScenePlan:
-    """What ``infer`` needs: the engine's name and the input sorted out."""
+    """What ``infer`` needs: the engine's name, the input sorted out, and the weights the engine will use."""
 
     engine: str
     source: SceneSource
+    weights: tuple[str, ...] = ()
 
 
 class ScenePipeline:
@@ -42,6 +47,14 @@ class ScenePipeline:
     )
     engines = (
         Engine(
+            "da3",
+            "Depth Anything 3",
+            embedded=False,
+            weights=tuple((variant,) for variant in DA3_VARIANTS),
+            licence="Depth Anything 3 (code Apache-2.0; the checkpoint's own licence applies)",
+            needs="a Depth Anything 3 checkpoint; works from a single photo on",
+        ),
+        Engine(
             "sfm",
             "Structure from motion",
             embedded=True,
@@ -57,14 +70,18 @@ class ScenePipeline:
             InputError: nothing usable was given, or too few photos.
             WeightsMissing: the engine asked for lacks weights, or needs more than one photo.
         """
-        engine = choose_engine(self, options.engine, ctx.weights)
+        # a calibrated pair is measured, not estimated, unless another engine is asked for
+        name = "sfm" if options.engine == "auto" and options.stereo.rectified else options.engine
+        engine = choose_engine(self, name, ctx.weights)
         work = ctx.out_dir / "work"
         source = sort_out(inputs, options.stereo.rectified, work / "unpacked", ctx.settings.limits)
-        _ENGINES[engine.name].check(source)
-        return ScenePlan(engine.name, source)
+        module = _engine(engine.name)
+        module.check(source)
+        weights = module.weights_of(options, ctx) if engine.weights != ((),) else ()
+        return ScenePlan(engine.name, source, weights)
 
     def infer(self, plan: ScenePlan, options: SceneOptions, ctx: RunContext) -> Iterator[Event]:
-        yield from _ENGINES[plan.engine].infer(plan.source, options, ctx)
+        yield from _engine(plan.engine).infer(plan.source, options, ctx)
 
     def finish(self, plan: ScenePlan, options: SceneOptions, ctx: RunContext) -> Result:
         """Writes the viewer file, pictures, plots and archives from the prediction."""
@@ -80,10 +97,15 @@ class ScenePipeline:
             *write_cloud(prediction, cloud, ctx.out_dir, options.filter),
             *exports.write_all(prediction, state, cloud, ctx.out_dir, ctx.settings.limits),
         ]
+        if plan.engine == "da3":
+            from pipelines.scene import da3_files
+
+            outputs += da3_files.write_further(prediction, options.da3, ctx)
         shutil.rmtree(ctx.out_dir / "work", ignore_errors=True)
         return Result(
             engine=plan.engine,
             outputs=tuple(outputs),
             summary={**state.summary, "points": len(cloud)},
             warnings=tuple(state.warnings),
+            weights=plan.weights,
         )

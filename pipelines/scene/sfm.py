@@ -101,17 +101,17 @@ def solve(
 
 
 def read_model(
-    model: Path, work: Path, cancelled: Callable[[], bool]
+    model: Path, work: Path, cancelled: Callable[[], bool], least: int = 2
 ) -> Generator[Progress, None, tuple[SfmResult, tuple[str, ...]]]:
     """Reads a COLMAP model (text or binary), its cameras as given; also returns the photos' names in index order.
 
     Raises:
-        InputError: the model cannot be read or has fewer than two cameras.
+        InputError: the model cannot be read or has fewer than ``least`` cameras.
     """
     payload = {"task": "read", "model": str(model), "work": str(work), "images": ""}
     answer = yield from _run_worker(payload, work, cancelled, 300.0)
-    if answer["registered"] < 2:
-        raise InputError(f"The COLMAP model in {model.name} holds fewer than two registered photos")
+    if answer["registered"] < least:
+        raise InputError(f"The COLMAP model in {model.name} holds fewer than {least} registered photos")
     return _read_result(answer, work), tuple(answer["names"])
 
 
