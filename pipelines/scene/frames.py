@@ -17,7 +17,7 @@ from pipelines.media.guard import DecodeWorker
 from pipelines.media.image import exif_focal_px, read_image, write_image
 from pipelines.scene.options import VideoOptions
 
-_FEWEST = 8  # frames taken of a video even where little moves
+_FEWEST = 12  # frames taken of a video even where little moves
 
 
 @dataclass(frozen=True)

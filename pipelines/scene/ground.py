@@ -59,7 +59,8 @@ def find_ground(views: Sequence[View], source_ids: Sequence[Sequence[int]], up: 
         return None
     level = Ground(up, elevation)
     points = []
-    for i, found in sweep_all(views, source_ids, lambda v, _: ground_planes(v, level, 0.6, 1.6, 160), _SWEEP):
+    asked = [ids if i in _voters(source_ids) else () for i, ids in enumerate(source_ids)]
+    for i, found in sweep_all(views, asked, lambda v, _: ground_planes(v, level, 0.6, 1.6, 160), _SWEEP):
         if found is None:
             continue
         sure = (found.inverse > 0) & (found.score > 0.6) & (found.margin > 0.01)
@@ -77,7 +78,8 @@ def sweep_ground(
     """
     depths = [np.zeros_like(v.grey) for v in views]
     scores = [np.zeros_like(v.grey) for v in views]
-    for i, found in sweep_all(views, source_ids, lambda v, _: ground_planes(v, ground, 0.8, 1.25, 64), _SWEEP):
+    asked = [ids if i in _voters(source_ids) else () for i, ids in enumerate(source_ids)]
+    for i, found in sweep_all(views, asked, lambda v, _: ground_planes(v, ground, 0.8, 1.25, 64), _SWEEP):
         if found is None:
             continue
         plane = _plane_inverse(views[i], ground)
@@ -112,14 +114,19 @@ def _plane_inverse(view: View, ground: Ground) -> np.ndarray:
     return np.maximum(facing, 0) * family.values[0]
 
 
+def _voters(source_ids: Sequence[Sequence[int]]) -> list[int]:
+    """Some views spread over all that have sources: enough to find one plane."""
+    able = [i for i, ids in enumerate(source_ids) if len(ids)]
+    return [able[k] for k in sorted({round(t) for t in np.linspace(0, len(able) - 1, _VOTERS)})] if able else []
+
+
 def _vote(views: Sequence[View], source_ids: Sequence[Sequence[int]], up: np.ndarray) -> float | None:
     """The elevation at which level planes correlate best, seen by several views at once."""
     standing = _centres(views) @ up
     near = float(np.median([v.near for v in views]))
     below = np.geomspace(0.02, 1.0, _HEIGHTS) * near
     elevations = standing.min() - below
-    voters = [i for i in range(len(views)) if source_ids[i]]
-    voters = [voters[k] for k in sorted({round(t) for t in np.linspace(0, len(voters) - 1, _VOTERS)})]
+    voters = _voters(source_ids)
 
     def votes(i: int) -> np.ndarray | None:
         family = ground_planes(views[i], Ground(up, float(elevations[0])), 1.0, 1.0, 1)
