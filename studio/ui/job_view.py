@@ -39,6 +39,7 @@ class Shell:
     """
 
     studio: Studio
+    page: gr.Blocks
     tabs: gr.Tabs
     secret: gr.BrowserState
     last_job: gr.BrowserState

@@ -20,8 +20,10 @@ from studio.ui.job_view import JobView, Shell
 from studio.ui.results import Updates
 from studio.ui.tabs.gallery import GalleryTab, opening
 from studio.ui.tabs.models import ModelsTab
+from studio.ui.tabs.pipeline_tab import PipelineTab
 from studio.ui.visitor import caller_of, new_secret
 
+# Pipelines with a tab of their own; any other that is built gets the plain one.
 TABS = {"scene": "studio.ui.tabs.scene:SceneTab", "talk": "studio.ui.tabs.talk:TalkTab"}
 DEVICE_SECONDS = 20
 # Not a secret: it only scrambles what the browser keeps for itself.
@@ -38,11 +40,10 @@ def build_ui(studio: Studio) -> gr.Blocks:
         header = html.block(html.header(None), elem_id="studio-header")
         banner = html.block(visible=False, elem_id="studio-banner")
         with gr.Tabs(elem_id="studio-tabs") as tabs:
-            shell = Shell(studio, tabs, secret, last_job, opened)
+            shell = Shell(studio, page, tabs, secret, last_job, opened)
             for pipeline_id in built:
                 with gr.Tab(registry.get(pipeline_id).title, id=pipeline_id, elem_id=f"tab-{pipeline_id}"):
-                    module, _, name = TABS.get(pipeline_id, PLAIN).partition(":")
-                    view = getattr(import_module(module), name)(shell, pipeline_id)
+                    view = _tab_of(shell, pipeline_id)
                     view.draw()
                 _open_here(shell, pipeline_id, view.job, view.inputs_column)
             with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery") as gallery:
@@ -55,6 +56,13 @@ def build_ui(studio: Studio) -> gr.Blocks:
         for pipeline_id in built:
             add_endpoint(studio, registry.get(pipeline_id))
     return page
+
+
+def _tab_of(shell: Shell, pipeline_id: str) -> Any:
+    if pipeline_id not in TABS:
+        return PipelineTab(shell, pipeline_id)
+    module, _, name = TABS[pipeline_id].partition(":")
+    return getattr(import_module(module), name)(shell)
 
 
 def _on_arrival(page: gr.Blocks, shell: Shell, header: gr.HTML, banner: gr.HTML) -> None:

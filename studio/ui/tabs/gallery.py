@@ -94,8 +94,9 @@ class GalleryTab:
         state = "" if record.state == "done" else html.badge(record.state, _TONES[record.state])
         title = _pipeline_title(record.pipeline)
         actions = ""
-        if who.owns(record) and not record.live:
+        if who.owns(record) and record.state == "done":  # the others have not kept their inputs
             actions = html.send_button("Run again", f"{ID}-act", f"again:{record.id}")
+        if who.owns(record) and not record.live:
             actions += html.send_button("Delete", f"{ID}-act", f"delete:{record.id}", _QUESTION)
         return (
             f'<div class="ls-card" data-run="{escape(record.id)}">'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,21 +10,18 @@ import gradio as gr
 from gradio.components import Component
 
 from models.runtime.errors import NotFound, StudioError
-from pipelines import registry
-from pipelines.base import Inputs, Options, Pipeline, ready_weights
+from pipelines.base import Inputs, ready_weights
 from pipelines.scene.options import FilterOptions
 from studio import forms
-from studio.intake import assign
 from studio.refilter import refilter_run
 from studio.ui import components as html
-from studio.ui.examples import Example, example_cards
-from studio.ui.job_view import JobView, Shell
-from studio.ui.options_panel import AUTO, OptionsPanel, control, engine_choice, options_panel
-from studio.ui.results import ResultsPanel, Updates, Views
-from studio.ui.thumbs import strip
+from studio.ui.examples import Example
+from studio.ui.job_view import Shell
+from studio.ui.options_panel import AUTO, OptionsPanel, control
+from studio.ui.results import Updates, Views
+from studio.ui.tabs.pipeline_tab import PipelineTab
 from studio.ui.visitor import caller_of
 
-ID = "scene"
 EXAMPLES_DIR = Path(__file__).resolve().parents[3] / "examples" / "scene"
 VIEWS = Views(base="photo", layers=(("Depth", "depth"), ("Confidence", "confidence")))
 WORDS = {
@@ -73,66 +69,44 @@ def examples() -> list[Example]:
     return found
 
 
-class SceneTab:
-    """Draws the tab inside the page and connects it."""
+class SceneTab(PipelineTab):
+    """Adds the comparison of photo and depth, the examples, and filtering the points again."""
+
+    run_label = "Reconstruct"
+    drop_label = "Photos, a video, a stereo pair or a ZIP"
+    empty = (
+        "Your scene appears here",
+        "Add photos of one place from different spots, then reconstruct: cameras, depth and a point cloud to look "
+        "around in.",
+    )
+    views = VIEWS
+    words = WORDS
+    basic = ("stereo_rectified",)
 
     def __init__(self, shell: Shell) -> None:
-        self.shell = shell
-        self.studio = shell.studio
-        self.pipeline: Pipeline = registry.get(ID)
-        self.results = ResultsPanel(
-            self.studio.runs,
-            ID,
-            VIEWS,
-            "Your scene appears here",
-            "Add photos of one place from different spots, then reconstruct: cameras, depth and a point cloud to look "
-            "around in.",
-        )
-        self.job = JobView(shell, ID, self.results, WORDS)
+        super().__init__(shell, "scene")
 
-    def draw(self) -> None:
-        with gr.Row(elem_classes="ls-columns"):
-            with gr.Column(scale=4, min_width=330) as self.inputs_column:
-                html.block(html.intro(self.pipeline.title, self.pipeline.tagline))
-                self._draw_inputs()
-            with gr.Column(scale=7, min_width=330):
-                self.results.draw()
-                self._draw_after()
-        self._wire()
+    def examples(self) -> list[Example]:
+        return examples()
 
-    def _draw_inputs(self) -> None:
-        self.files = gr.File(
-            label="Photos, a video, a stereo pair or a ZIP",
-            file_count="multiple",
-            file_types=["image", "video", ".zip", ".tar", ".gz"],
-            height=150,
-            elem_id=f"{ID}-files",
-        )
-        self.given = html.block(visible=False, elem_id=f"{ID}-given")
-        examples_at = gr.Column()
-        self.engine = engine_choice(self.pipeline.engines, elem_id=f"{ID}-engine")
-        self.engine_line = html.block(html.engine_line(self.pipeline, AUTO, self.studio.weights))
-        self.options = options_panel(
-            self.pipeline.options, skip={"engine"}, basic={"stereo_rectified"}, prefix=f"{ID}-option"
-        )
-        with examples_at:
-            example_cards(examples(), self.files, self.options, self.studio.settings.limits, ID)
-        self.job.draw("Reconstruct")
-        html.block(html.licence_line(self.pipeline.engines[-1].licence))
+    def advice(self, inputs: Inputs, engine: str) -> str:
+        if len(inputs.get("photos")) == 1 and len(inputs.files) == 1 and not self._takes_one(engine):
+            return html.note(SINGLE, "warn", html.models_link("See the checkpoints in Models"))
+        return ""
 
-    def _draw_after(self) -> None:
+    def draw_after(self) -> None:
         """Other choices of points from the saved prediction."""
-        with gr.Accordion("Refine the point cloud", open=False, visible=False, elem_id=f"{ID}-refine") as self.refine:
+        with gr.Accordion(
+            "Refine the point cloud", open=False, visible=False, elem_id=f"{self.id}-refine"
+        ) as self.refine:
             with gr.Row(elem_classes="ls-controls"):
                 specs = forms.specs(FilterOptions)
-                controls = tuple(control(spec, f"{ID}-refine", min_width=170) for spec in specs)
+                controls = tuple(control(spec, f"{self.id}-refine", min_width=170) for spec in specs)
             self.filter = OptionsPanel(FilterOptions, tuple(specs), controls)
-            self.refilter = gr.Button("Apply", size="md", elem_id=f"{ID}-refilter")
+            self.refilter = gr.Button("Apply", size="md", elem_id=f"{self.id}-refilter")
 
-    def _wire(self) -> None:
-        self.files.change(self._look_at, [self.files, self.engine], [self.given], **html.QUIET)
-        self.engine.change(self._engine_line, [self.engine], [self.engine_line], **html.QUIET)
-        self.job.wire(self._read, [self.files, self.engine, *self.options.controls])
+    def wire(self) -> None:
+        super().wire()
         applied = self.refilter.click(
             self._refilter,
             [self.results.run_id, self.shell.secret, *self.filter.controls],
@@ -148,9 +122,6 @@ class SceneTab:
             [self.refine, *self.filter.controls],
             **html.QUIET,
         )
-
-    def _read(self, files: Sequence[str] | None, engine: str, *values: Any) -> tuple[Inputs, Options]:
-        return assign(self.pipeline, files), self.options.build(values, {"engine": engine})
 
     def _offer_refine(self, run_id: str, mine: bool) -> dict[Component, Any]:
         """The panel with the filter of the run on show; only its owner may change it."""
@@ -172,23 +143,6 @@ class SceneTab:
         except StudioError as error:
             raise gr.Error(error.message, title="Point cloud", print_exception=False) from error
         return self.results.show(record, who)
-
-    def _engine_line(self, engine: str) -> str:
-        return html.engine_line(self.pipeline, engine, self.studio.weights)
-
-    def _look_at(self, files: Sequence[str] | None, engine: str) -> Any:
-        """Shows what was dropped, and says at once what cannot work."""
-        if not files:
-            return gr.update(visible=False)
-        try:
-            inputs = assign(self.pipeline, files)
-            photos = [path for paths in inputs.files.values() for path in paths]
-            pictures = strip(photos, self.studio.settings.limits) if set(inputs.files) == {"photos"} else ""
-        except StudioError as error:
-            return gr.update(value=html.note(error.message, "bad"), visible=True)
-        if len(inputs.get("photos")) == 1 and len(inputs.files) == 1 and not self._takes_one(engine):
-            pictures += html.note(SINGLE, "warn", html.models_link("See the checkpoints in Models"))
-        return gr.update(value=pictures, visible=bool(pictures))
 
     def _takes_one(self, engine: str) -> bool:
         """Whether the engine that would run makes depth from one photo: only learned ones do."""
