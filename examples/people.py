@@ -20,6 +20,7 @@ from pipelines.render.shading import Camera, Lights, render_mesh
 
 Array = np.ndarray
 FPS = 30.0
+SPEED = 2.4  # metres a second per radian of stride: what the legs of this gait cover
 CAMERA_HEIGHT = 1.25  # metres above the floor
 FLIP = np.diag([1.0, -1.0, -1.0])  # y up and z to the viewer <-> y down and z forward
 OUTFITS = (((92, 130, 158), (66, 70, 84)), ((176, 84, 66), (150, 140, 120)))  # shirt and trousers of each person
@@ -66,7 +67,7 @@ def _gait(phase: Array, stride: float) -> dict[str, Array]:
 def walk(frames: int, start: tuple[float, float], heading: float, wave: bool, stride: float = 0.42) -> Motion:
     """A walk from ``start`` (x, z in metres) towards ``heading`` (radians about y, 0 to the camera).
 
-    The foot that stands does not slide: the root moves against it. ``wave`` lifts the right hand and waves it.
+    The lowest foot stays on the floor. ``wave`` lifts the right hand and waves it.
     """
     time = np.arange(frames) / FPS
     phase = 2 * np.pi * 0.85 * time
@@ -93,16 +94,10 @@ def walk(frames: int, start: tuple[float, float], heading: float, wave: bool, st
         joints = (layer.J_regressor @ rest[0]).numpy()
     motion = Motion(rotations, np.zeros((frames, 3)), np.zeros(10), FPS, joints, time, np.ones(frames, bool))
     placed = motion.joints()
-    feet = placed[:, [INDEX[n] for n in ("left_ankle", "right_ankle", "left_foot", "right_foot")]]
-    low = feet[:, :, 1].min(axis=1)
-    shift = np.zeros((frames, 3))
-    for t in range(1, frames):
-        stands = int(np.argmin(feet[t, :, 1]))
-        shift[t] = shift[t - 1] - (feet[t, stands] - feet[t - 1, stands])
+    feet = placed[:, [INDEX[n] for n in ("left_ankle", "right_ankle", "left_foot", "right_foot")], 1]
     kernel = np.hanning(9) / np.hanning(9).sum()
-    for axis in range(3):
-        source = shift[:, axis] if axis != 1 else -low
-        shift[:, axis] = np.convolve(np.pad(source, 4, mode="reflect", reflect_type="odd"), kernel, mode="valid")
+    shift = np.outer(SPEED * stride * time, [np.sin(heading), 0, np.cos(heading)])
+    shift[:, 1] = np.convolve(np.pad(-feet.min(axis=1), 4, mode="edge"), kernel, mode="valid")
     lift = joints[INDEX["left_foot"], 1] - mannequin.floor
     transl = shift + np.array([start[0], lift - CAMERA_HEIGHT, start[1]])
     return replace(motion, transl=transl)
@@ -110,12 +105,12 @@ def walk(frames: int, start: tuple[float, float], heading: float, wave: bool, st
 
 def walking(frames: int = 90, size: tuple[int, int] = (640, 480)) -> Clip:
     """One person comes walking and waves."""
-    return Clip((walk(frames, (-0.45, -4.7), 0.6, wave=True),), 1.1 * size[0], size)
+    return Clip((walk(frames, (-0.7, -6.4), 0.6, wave=True),), 1.1 * size[0], size)
 
 
 def crossing(frames: int = 90, size: tuple[int, int] = (640, 480)) -> Clip:
     """Two people walk past each other, one in front."""
-    people = (walk(frames, (-0.75, -4.4), 1.2, wave=False), walk(frames, (0.75, -5.2), -1.2, wave=False))
+    people = (walk(frames, (-1.35, -5.0), 1.3, wave=False), walk(frames, (1.35, -5.9), -1.3, wave=False))
     return Clip(people, 1.05 * size[0], size)
 
 

@@ -15,8 +15,8 @@ LANDMARKS, HAND_POINTS = 33, 21
 class Sample:
     """One person in one frame.
 
-    picture (33, 3) pixels; world (33, 3) metres in camera axes; visibility (33,). hands: left and right (21, 3) metres in
-    camera axes or None. face: rotation (3, 3) of the head in viewer axes or None; jaw: opening in radians or None.
+    picture (33, 3) pixels; world (33, 3) metres in camera axes; visibility (33,). hands: left and right (21, 3) metres
+    in camera axes or None. face: rotation (3, 3) of the head in viewer axes or None; jaw: opening in radians or None.
     """
 
     frame: int

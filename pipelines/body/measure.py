@@ -33,13 +33,13 @@ class PeopleMeter:
     hands: bool = True
     face: bool = True
     limit: int = 16
-    thorough_interval: float = 2.0
+    sweep_interval: float = 2.0
     people: dict[int, TrackBuilder] = field(default_factory=dict)
     _last_hands: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, tuple[TrackedPose, ...]]]:
         """Every frame with the people in it, as soon as it is measured."""
-        follow = FollowOptions(limit=self.limit, thorough_interval=self.thorough_interval)
+        follow = FollowOptions(limit=self.limit, sweep_interval=self.sweep_interval)
         tracker = PoseTracker(self.networks, PoseOptions(follow=follow, smoothing=None))
         held: list[Frame] = []
 

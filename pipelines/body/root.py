@@ -25,7 +25,7 @@ STANDS = 0.35  # m/s below which a low foot stands
 
 @dataclass(frozen=True)
 class Placement:
-    """transl (T, 3): what is added to the skeleton (pelvis at its rest place) in viewer axes, the camera at the origin.
+    """transl (T, 3): added to the skeleton (pelvis at its rest place), viewer axes, the camera at the origin.
 
     floor: height of the floor under the camera's level, nan where no foot was seen to stand; contact (T, 2) left, right.
     """
@@ -67,7 +67,7 @@ def place(track: Track, joints: Array, strength: float, lock_feet: bool = True) 
     depth = -transl[:, 2]
     slow = np.exp(smooth(np.log(np.maximum(depth, 0.2)), sure, stiff * 60))
     transl = transl * (slow / depth)[:, None]
-    transl[:, :2] = smooth(transl[:, :2], sure, stiff / 2)
+    transl[:, :2] = smooth(transl[:, :2], sure, stiff)
     contact = contacts(joints + transl[:, None], track)
     feet = (joints + transl[:, None])[:, [INDEX["left_foot"], INDEX["right_foot"]]]
     floor = float(np.median(feet[..., 1][contact])) if contact.sum() >= 5 else float("nan")
@@ -99,4 +99,4 @@ def hold_feet(feet: Array, contact: Array, stiff: float, most: float = 0.06) -> 
             wanted[start:end] += spot - feet[start:end, side]
             weights[start:end] += 1
     wanted /= np.maximum(weights, 1)[:, None]
-    return np.clip(smooth(wanted, weights, stiff * 4), -most, most)
+    return np.clip(smooth(wanted, weights, stiff * 40), -most, most)

@@ -26,6 +26,7 @@ LEG = {"left": (23, 25, 27), "right": (24, 26, 28)}
 FOOT = {"left": (29, 31), "right": (30, 32)}
 PALM = {"left": (19, 17), "right": (20, 18)}  # knuckles of index and little finger
 FINGER_POINTS = {"thumb": 1, "index": 5, "middle": 9, "ring": 13, "pinky": 17}
+TRUNK_FIRMNESS, FOOT_FIRMNESS = 12.0, 4.0  # trunk and head move more slowly than hands
 BENT = {"elbow": (0.20, 0.55), "knee": (0.25, 0.65)}  # radians of bend from which the plane is believed, and fully
 
 
@@ -147,13 +148,10 @@ class Solver:
             self.arrive(shoulder)
 
     def _head(self) -> None:
-        w, rest, at = self.world, self.rest, INDEX
+        w, at = self.world, INDEX
         ears = w[:, 7] - w[:, 8]
         forward = w[:, 0] - w[:, [7, 8]].mean(1)
-        eyes = w[:, [2, 5]].mean(1) - w[:, [9, 10]].mean(1)
-        pose = (
-            frame(ears, forward + 0.0 * eyes) @ frame(ears.new_tensor([1.0, 0, 0]), ears.new_tensor([0, -0.12, 1.0])).T
-        )
+        pose = frame(ears, forward) @ frame(ears.new_tensor([1.0, 0, 0]), ears.new_tensor([0, -0.12, 1.0])).T
         seen = torch.from_numpy(self.track.head_seen)[:, None, None]
         head = torch.where(seen, torch.from_numpy(self.track.head), pose)
         visible = torch.from_numpy(self.track.visibility[:, [0, 7, 8]].mean(axis=1)).clamp(0, 1)
@@ -294,10 +292,7 @@ class Solver:
                 p = start + part
                 aim = (fine.transpose(-1, -2) @ (hand[:, p + 1] - hand[:, p])[..., None])[..., 0]
                 own = normalize((above.transpose(-1, -2) @ aim[..., None])[..., 0])
-                if part < 2:
-                    bone = rest[joint + 1] - rest[joint]
-                else:
-                    bone = rest[joint] - rest[joint - 1]
+                bone = rest[joint + 1] - rest[joint] if part < 2 else rest[joint] - rest[joint - 1]
                 local = between(bone.expand_as(own), own)
                 local = torch.where(torch.from_numpy(seen > 0)[:, None, None], local, straight)
                 curl = bone.new_tensor([0.0, 0.0, -SIGN[side]]) if finger != "thumb" else bone.new_tensor([0, 0, 0.0])
@@ -335,9 +330,9 @@ def _steady(track: Track, rest: np.ndarray, stiff: float) -> np.ndarray:
             low = shoulders - level * (relaxed[[11, 12], 1].mean()) + (axes * [1, 0, 1]) @ relaxed[k]
             low = low + level * relaxed[k][1]
             prior = low
-        out[:, k] = smooth(
-            world[:, k], np.maximum(weights[:, k], 1e-4), stiff, prior, pull * (1 - weights[:, k].mean())
-        )
+        firm = stiff * (TRUNK_FIRMNESS if k <= 12 or k in (23, 24) else FOOT_FIRMNESS if k >= 29 else 1.0)
+        unseen = 1 - weights[:, k].mean()
+        out[:, k] = smooth(world[:, k], np.maximum(weights[:, k], 1e-4), firm, prior, pull * unseen)
     return out
 
 

@@ -28,8 +28,8 @@ class Motion:
     """A clip of one body.
 
     rotations (T, J, 3) axis-angle, transl (T, 3), betas (B,), names and parents (J), rest_joints (J, 3) of this body's
-    shape, times (T,) seconds of the source, seen (T,) whether the body was measured in that frame. J is 55 and the names
-    are SMPL-X's in the files this studio writes. ``skin`` names a GLB with the skinned body beside the file, if any.
+    shape, times (T,) seconds of the source, seen (T,) whether the body was measured in that frame. In the files this
+    studio writes J is 55 and the names are SMPL-X's. ``skin`` names a GLB with the skinned body beside the file, if any.
     """
 
     rotations: np.ndarray
