@@ -72,9 +72,9 @@ class Rotary:
         self.tokens = len(positions)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Turns (..., T, heads, 64)."""
+        """Turns (..., T, 64)."""
         swapped = x.unflatten(-1, (2, 2, HEAD_WIDTH // 4)).flip(-2).flatten(-3)
-        return torch.addcmul(x * self.cos[:, None], swapped, self.sin[:, None])
+        return torch.addcmul(x * self.cos, swapped, self.sin)
 
 
 class Attention(nn.Module):
@@ -92,13 +92,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, rotary: Rotary | None = None, views: int = 1) -> Tensor:
         """(B, T, C) -> (B, T, C). ``rotary`` covers the T tokens, or only the first token of each of the ``views``."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)  # (B, T, heads, D)
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, T, D) each
         if self.qk_norm:
             q, k = self.q_norm(q.float()), self.k_norm(k.float())
         if rotary is not None:
             q, k = (turn_first(rotary, t, views) if rotary.tokens == 1 else rotary(t) for t in (q, k))
-        q, k, v = (t.to(v.dtype).transpose(1, 2) for t in (q, k, v))
-        return self.proj(attend(q, k, v).transpose(1, 2).flatten(2))
+        return self.proj(attend(q.to(v.dtype), k.to(v.dtype), v).transpose(1, 2).flatten(2))
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -121,8 +120,8 @@ def token_positions(rows: int, columns: int, device: torch.device | None = None)
 
 
 def turn_first(rotary: Rotary, x: Tensor, views: int) -> Tensor:
-    """Turns in place the first token of every view of (B, views * T, heads, 64)."""
-    first = x.unflatten(1, (views, -1))[:, :, :1]
+    """Turns in place the first token of every view of (B, heads, views * T, 64)."""
+    first = x.unflatten(2, (views, -1))[:, :, :, :1]
     first.copy_(rotary(first))
     return x
 

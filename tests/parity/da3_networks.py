@@ -264,10 +264,8 @@ def backbone(case: Case) -> Iterator[Check]:
     net = network_of(case)
     inner = net.da3 if isinstance(net, NestedNetwork) else net
     vit = inner.backbone.pretrained
-    turned = [
-        Rotary(p)(x.transpose(0, 1)) for p, x in zip(tensor(case, "rope_pos"), tensor(case, "rope_in"), strict=True)
-    ]
-    yield absolute("rope_out", torch.stack(turned).transpose(1, 2), case["rope_out"], 1e-4)
+    turned = [Rotary(p)(x) for p, x in zip(tensor(case, "rope_pos"), tensor(case, "rope_in"), strict=True)]
+    yield absolute("rope_out", torch.stack(turned), case["rope_out"], 1e-4)
     for name, want in case.named("pos_embed_").items():
         got = vit.position_embedding(*map(int, name.split("x")))[..., : want.shape[-1]]  # some keep a few channels
         yield absolute(f"pos_embed_{name}", got, want, 1e-4)
