@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -24,12 +24,14 @@ from pipelines.scene.inputs import SceneSource
 from pipelines.scene.options import SceneOptions, SfmOptions
 from pipelines.scene.pairs import EXHAUSTIVE_UP_TO, choose_pairs, views_that_help
 from pipelines.scene.prediction import FILLED, VERIFIED, Prediction
+from pipelines.scene.sparse import triangulate, visible_points
 from pipelines.scene.state import SceneState
 from pipelines.scene.stereo import stereo_prediction
 from pipelines.scene.surface import Layer, join
 from pipelines.scene.sweep import SweepSettings
 
 _BLURRED = 0.004
+_FEWEST_POINTS = 16
 _FAR = 10.0  # times the farthest sparse points: what lies behind them is cheap to search in inverse depth
 
 ONE_PHOTO = (
@@ -177,23 +179,33 @@ def _cameras(
         write_image(ctx.out_dir / "photos" / f"{n:04d}.jpg", rgb)
         small = fit(rgb, options.sfm.depth_side)
         scale = (small.shape[1] / rgb.shape[1], small.shape[0] / rgb.shape[0])
-        K = result.intrinsics[n]
+        camera = result.intrinsics[n]
         if source.kind == "colmap":  # the model counts in pixels of the originals
-            K = resize_intrinsics(K, rgb.shape[1] / result.sizes[n][0], rgb.shape[0] / result.sizes[n][1])
+            camera = resize_intrinsics(camera, rgb.shape[1] / result.sizes[n][0], rgb.shape[0] / result.sizes[n][1])
         images.append(small)
-        intrinsics.append(resize_intrinsics(K, *scale))
+        intrinsics.append(resize_intrinsics(camera, *scale))
         yield Progress("undistort", n + 1, len(chosen))
     state.summary["focal_px"] = round(float(result.intrinsics[0][0, 0]), 2)
-    visible = tuple(
-        np.isin(np.arange(len(result.points)), result.seen_point[result.seen_image == n]) for n in range(len(chosen))
-    )
+    K = np.stack(intrinsics)
+    points, colors = result.points, result.colors
+    if len(points) < _FEWEST_POINTS:  # a model of cameras alone
+        points, colors = triangulate(images, result.extrinsics, K)
+        if len(points) < _FEWEST_POINTS:
+            raise InputError(
+                "The photos do not fit the cameras of the COLMAP model: hardly any match agrees with them; "
+                "use the photos the model was made from"
+            )
+        state.summary["sparse_points"] = len(points)
+        result = replace(result, seen_image=np.zeros(0, np.int64), seen_point=np.zeros(0, np.int64))
+    sizes = np.array([image.shape[:2] for image in images])
+    visible = visible_points(points, result.seen_image, result.seen_point, result.extrinsics, K, sizes)
     return Registered(
         tuple(p.name for p in chosen),
         tuple(images),
         result.extrinsics,
-        np.stack(intrinsics),
-        result.points,
-        result.colors,
+        K,
+        points,
+        colors,
         visible,
     )
 
