@@ -40,11 +40,8 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 def arcface_matrix(points: np.ndarray, size: int = 112) -> np.ndarray:
     """Frame to an arcface crop; sizes that are multiples of 128 leave a wider margin at the sides."""
-    if size % 112 == 0:
-        template = ARCFACE_112 * (size / 112)
-    else:
-        template = ARCFACE_112 * (size / 128) + [8.0 * size / 128, 0.0]
-    return similarity(points, template)
+    unit, margin = (112, 0.0) if size % 112 == 0 else (128, 8.0)
+    return similarity(points, (ARCFACE_112 + np.array([margin, 0.0])) * (size / unit))
 
 
 def ffhq_matrix(points: np.ndarray) -> np.ndarray:

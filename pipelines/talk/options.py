@@ -8,6 +8,8 @@ from pydantic import Field
 
 from pipelines.base import Options
 
+ADVANCED = {"advanced": True}
+
 
 class MouthOptions(Options):
     """The embedded engine's mouth."""
@@ -64,19 +66,31 @@ class TalkOptions(Options):
     faces: Literal["largest", "all", "number"] = Field(
         "largest", title="Who speaks", description="The largest face, every face, or the one with the number below"
     )
-    face_number: int = Field(1, ge=1, le=16, title="Face number", description="Counted from the left, from 1")
+    face_number: int = Field(
+        1, json_schema_extra=ADVANCED, ge=1, le=16, title="Face number", description="Counted from the left, from 1"
+    )
     preview_seconds: float = Field(
         0.0, ge=0, le=60, title="Preview", description="Only the first seconds of the voice; 0 is all of it"
     )
     offset_ms: int = Field(
-        0, ge=-500, le=500, title="Offset", description="Milliseconds by which the mouth comes later"
+        0,
+        json_schema_extra=ADVANCED,
+        ge=-500,
+        le=500,
+        title="Offset",
+        description="Milliseconds by which the mouth comes later",
     )
     mark: bool = Field(True, title="AI-generated mark", description="A small visible mark in the upper right corner")
     watermark: str = Field(
-        "", max_length=60, title="Watermark", description="Words in the lower right corner; empty for none"
+        "",
+        json_schema_extra=ADVANCED,
+        max_length=60,
+        title="Watermark",
+        description="Words in the lower right corner; empty for none",
     )
     max_turn: float = Field(
         50.0,
+        json_schema_extra=ADVANCED,
         ge=15,
         le=80,
         title="Largest turn",

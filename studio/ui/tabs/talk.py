@@ -96,25 +96,26 @@ class TalkTab:
             label="Who speaks? Pick a face", visible=False, columns=6, height=130, elem_id=f"{ID}-faces",
             allow_preview=False, interactive=False,
         )  # fmt: skip
-        self.voice = gr.Audio(
-            label="... or record the voice here", sources=["microphone", "upload"], type="filepath",
-            elem_id=f"{ID}-voice",
-        )  # fmt: skip
-        speaks = voice.installed()
-        self.text = gr.Textbox(
-            label="... or type what to say",
-            info="Spoken by espeak-ng, a separate free program (GPL)" if speaks else "Needs espeak-ng on this machine",
-            lines=2, interactive=speaks, elem_id=f"{ID}-text",
-        )  # fmt: skip
+        with gr.Accordion("Record the voice, or type it", open=False, elem_id=f"{ID}-other-voice"):
+            self.voice = gr.Audio(
+                label="Voice", sources=["microphone", "upload"], type="filepath", elem_id=f"{ID}-voice"
+            )
+            speaks = voice.installed()
+            self.text = gr.Textbox(
+                label="What to say",
+                info="Spoken by espeak-ng, a separate free program (GPL)" if speaks else "Needs espeak-ng",
+                lines=2, interactive=speaks, elem_id=f"{ID}-text",
+            )  # fmt: skip
         examples_at = gr.Column()
         self.engine = engine_choice(self.pipeline.engines, elem_id=f"{ID}-engine")
         self.engine_line = html.block(html.engine_line(self.pipeline, AUTO, self.studio.weights))
-        self.transcript = gr.Textbox(
-            label="Transcript (English, optional)",
-            info="The words of the recording make the lips exact",
-            lines=2,
-            elem_id=f"{ID}-transcript",
-        )
+        with gr.Accordion("Transcript", open=False, elem_id=f"{ID}-words"):
+            self.transcript = gr.Textbox(
+                label="Transcript (English, optional)",
+                info="The words of the recording make the lips exact",
+                lines=2,
+                elem_id=f"{ID}-transcript",
+            )
         self.options = options_panel(
             self.pipeline.options,
             skip={"engine", "text", "transcript", "preview_seconds"},
