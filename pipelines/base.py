@@ -14,7 +14,7 @@ from models.runtime.errors import Cancelled, InputError, WeightsMissing
 from models.runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from models.runtime.cache import ModelCache
+    from models.runtime.cache import ModelCache, ModelSpec
     from models.runtime.weights import WeightsStore
 
 MediaKind = Literal["image", "video", "audio", "archive", "folder", "model3d", "motion", "data", "text"]
@@ -155,6 +155,11 @@ class Pipeline(Protocol):
     options: type[Options]
     roles: tuple[InputRole, ...]
     engines: tuple[Engine, ...]  # in the order in which "auto" prefers them
+
+    def resident(self, weights: WeightsStore) -> tuple[ModelSpec, ...]:
+        """Networks of installed checkpoints that a ZeroGPU Space places before it opens; asking makes the pipeline's
+        GPU functions known to the platform. Empty for pipelines that never use the GPU."""
+        ...
 
     def prepare(self, inputs: Inputs, options: Any, ctx: RunContext) -> Any:
         """A small picklable plan. Raises InputError for input that cannot work."""

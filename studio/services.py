@@ -40,8 +40,14 @@ class Studio:
 
     @classmethod
     def build(cls, settings: Settings) -> Studio:
-        """The studio of these settings. The worker starts with the first job, the sweeper with ``start_sweeper``."""
-        return cls(settings)
+        """The studio of these settings. The worker starts with the first job, the sweeper with ``start_sweeper``.
+
+        On ZeroGPU, where this runs in the main thread before the page opens, networks are placed now.
+        """
+        studio = cls(settings)
+        if settings.zero_gpu:
+            studio.place_networks()
+        return studio
 
     @cached_property
     def cache(self) -> ModelCache:
@@ -54,6 +60,14 @@ class Studio:
         from models.runtime.weights import WeightsStore
 
         return WeightsStore(self.settings)
+
+    def place_networks(self) -> None:
+        """Makes every tab's GPU functions known and places the networks of what is installed: what a worker process
+        loads on ZeroGPU is lost with it."""
+        for pipeline_id in registry.available(self.settings.tabs):
+            pipeline = registry.get(pipeline_id)
+            if hasattr(pipeline, "resident"):
+                self.cache.preload(pipeline.resident(self.weights))
 
     def again(self, record: RunRecord, owner: str = "") -> Job:
         """Queues a new job with the inputs and options of a run. Raises NotFound when its inputs are gone."""

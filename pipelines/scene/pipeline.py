@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.runtime.errors import InputError
 from pipelines.base import Engine, Event, InputRole, Inputs, Result, RunContext, choose_engine
@@ -16,6 +16,10 @@ from pipelines.scene.options import DA3_VARIANTS, SceneOptions
 from pipelines.scene.prediction import Prediction
 from pipelines.scene.refilter import write_cloud
 from pipelines.scene.state import SceneState
+
+if TYPE_CHECKING:
+    from models.runtime.cache import ModelSpec
+    from models.runtime.weights import WeightsStore
 
 
 def _engine(name: str) -> Any:
@@ -62,6 +66,12 @@ class ScenePipeline:
             needs="at least two overlapping photos, or a video with a moving camera",
         ),
     )
+
+    def resident(self, weights: WeightsStore) -> tuple[ModelSpec, ...]:
+        """The Depth Anything 3 network that ``auto`` would take."""
+        network = import_module("pipelines.scene.da3_network")
+        installed = any(weights.installed(variant) for variant in DA3_VARIANTS)
+        return (network.choose_checkpoint("auto", weights).spec(),) if installed else ()
 
     def prepare(self, inputs: Inputs, options: SceneOptions, ctx: RunContext) -> ScenePlan:
         """Sorts out the input and chooses the engine.

@@ -62,10 +62,12 @@ import spaces.config
 from models.runtime.gpu import gpu_functions
 from spaces.zero.decorator import decorated_cache
 import gradio
+from studio.ui.layout import build_ui
 loaded = sorted(m for m in sys.modules if m.startswith("models.") and m.endswith(".network"))
 report = {
     "zero_gpu": spaces.config.Config.zero_gpu,
-    "demo": any(isinstance(value, gradio.Blocks) for value in module.values()),
+    "demo": isinstance(build_ui(module["studio"]), gradio.Blocks),
+    "registered": sorted(f.name for f in gpu_functions()),
     "known_to_platform": all(f.call in decorated_cache for f in gpu_functions()),
     "networks": loaded,
 }
@@ -114,3 +116,4 @@ def test_the_app_itself_comes_up(tmp_path: Path) -> None:
     with fake_zero_api() as api:
         report = run_as_zero_gpu(THE_APP, api.url, tmp_path)
     assert report["zero_gpu"] and report["demo"] and report["known_to_platform"]
+    assert any("compute_views" in name for name in report["registered"])
