@@ -24,6 +24,11 @@ COLORS = (
 )  # fmt: skip
 
 
+def color_of(person: int) -> tuple[int, int, int]:
+    """The colour of a person, by number."""
+    return COLORS[(person - 1) % len(COLORS)]
+
+
 @dataclass(frozen=True)
 class BodyModel:
     """The body to pose: its arrays, the layer, its own colours (V, 3) or None, and its name."""
@@ -40,9 +45,6 @@ class BodyModel:
     @classmethod
     def mannequin(cls, mannequin: Mannequin) -> BodyModel:
         return cls("mannequin", mannequin.data, Smplx(mannequin.data), mannequin.colors)
-
-    def color_of(self, person: int) -> tuple[int, int, int]:
-        return COLORS[(person - 1) % len(COLORS)]
 
 
 class Figurine:

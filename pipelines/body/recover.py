@@ -24,7 +24,7 @@ FOLLOWED = {
 
 @dataclass(frozen=True)
 class Recovered:
-    """A person's motion, the floor and standing feet, and how far the joints lie from the landmarks.
+    """A person's motion with the floor and standing feet.
 
     ``error_mm`` is the mean distance of the joints from the visible world landmarks they came from, both about the hips.
     """

@@ -12,20 +12,26 @@ from pipelines.body.smooth import smooth, stiffness
 
 Array = np.ndarray
 # Landmark to joint: what the picture and the skeleton have in common.
+PAIRS = {
+    "shoulder": (11, 12),
+    "elbow": (13, 14),
+    "wrist": (15, 16),
+    "hip": (23, 24),
+    "knee": (25, 26),
+    "ankle": (27, 28),
+}
 SHARED = tuple(
     (landmark, INDEX[f"{side}_{joint}"])
-    for joint, pair in {
-        "shoulder": (11, 12), "elbow": (13, 14), "wrist": (15, 16), "hip": (23, 24), "knee": (25, 26), "ankle": (27, 28),
-    }.items()
+    for joint, pair in PAIRS.items()
     for side, landmark in zip(("left", "right"), pair, strict=True)
-)  # fmt: skip
+)
 VIEW_ANGLE = 1.1  # focal length in long sides of the picture, that of an ordinary lens
 STANDS = 0.35  # m/s below which a low foot stands
 
 
 @dataclass(frozen=True)
 class Placement:
-    """transl (T, 3): added to the skeleton (pelvis at its rest place), viewer axes, the camera at the origin.
+    """transl (T, 3): added to the skeleton (pelvis at its rest place), viewer axes, camera at the origin.
 
     floor: height of the floor under the camera's level, nan where no foot was seen to stand; contact (T, 2) left, right.
     """
