@@ -78,8 +78,7 @@ def sweep_ground(
     """
     depths = [np.zeros_like(v.grey) for v in views]
     scores = [np.zeros_like(v.grey) for v in views]
-    asked = [ids if i in _voters(source_ids) else () for i, ids in enumerate(source_ids)]
-    for i, found in sweep_all(views, asked, lambda v, _: ground_planes(v, ground, 0.8, 1.25, 64), _SWEEP):
+    for i, found in sweep_all(views, source_ids, lambda v, _: ground_planes(v, ground, 0.8, 1.25, 64), _SWEEP):
         if found is None:
             continue
         plane = _plane_inverse(views[i], ground)
