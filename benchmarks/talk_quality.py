@@ -34,6 +34,9 @@ from pipelines.talk.spectrum import analyse
 from pipelines.talk.speech import PADDING
 from pipelines.talk.visemes import LIP_CLOSERS
 from pipelines.talk.voice_activity import find_speech
+from pipelines.tracking.face_tracker import FaceTracker
+from pipelines.tracking.networks import BlazeNetworks
+from pipelines.tracking.options import FaceOptions
 
 CLOSED = 0.15  # of the clip's 95th percentile of opening
 HEIGHTS = {"AA": 1.0, "AE": 0.9, "AW": 0.9, "AY": 0.9, "AO": 0.8, "AH": 0.65, "EH": 0.65, "EY": 0.5, "OW": 0.55,
@@ -44,13 +47,16 @@ SKIN = 0.35  # how far around the face, in face heights, a change counts as the 
 
 @dataclass(frozen=True)
 class Quality:
-    """Shares 0..1, ``offset_frames`` positive when the mouth is late, ``outside_psnr`` in decibels."""
+    """Shares 0..1. Closed is an opening under 15 % of its 95th percentile, or of its span over the smallest one, since
+    detectors seldom read 0 on closed lips. ``offset_frames`` is positive for a late mouth, ``outside_psnr`` in dB."""
 
     frames: int
     audio_frames: int
     closed_on_pbm: float
+    closed_on_pbm_over_rest: float
     pbm_frames: int
     closed_in_silence: float
+    closed_in_silence_over_rest: float
     silent_frames: int
     height_correlation: float
     offset_frames: int
@@ -76,12 +82,16 @@ def phones_of(samples: np.ndarray, transcript: str) -> tuple[Phone, ...]:
 
 
 def openings(video: Path, ctx: RunContext) -> tuple[np.ndarray, np.ndarray]:
-    """Opening of the mouth found again in each frame (NaN where no face is), and the frames' times."""
-    measured = next(e for e in measure_video(video, ctx) if isinstance(e, Measurement))
-    if not measured.faces:
+    """Opening of the mouth found again in each frame (NaN where no face is), not smoothed, and the frames' times."""
+    tracker = FaceTracker(BlazeNetworks(ctx.cache, ctx.weights), FaceOptions(smoothing=None))
+    gaps, times = [], []
+    for found in tracker.stream(VideoReader(video, ctx.settings.limits)):
+        face = max((f.face for f in found.faces), key=lambda f: f.size, default=None)
+        gaps.append(float("nan") if face is None else float(opening(face.landmarks)))
+        times.append(found.time)
+    if not np.isfinite(gaps).any():
         raise SystemExit("no face was found in the result")
-    face = measured.faces[0]
-    return np.where(face.seen, opening(face.points), np.nan), measured.times
+    return np.array(gaps), np.array(times)
 
 
 def in_phones(times: np.ndarray, phones: tuple[Phone, ...], names: tuple[str, ...]) -> np.ndarray:
@@ -101,7 +111,8 @@ def measure(source: Path, result: Path, samples: np.ndarray, transcript: str, ct
     phones = phones_of(samples, transcript)
     rest = float(np.nanpercentile(gap, 2))
     top = float(np.nanpercentile(gap, 95))
-    shut = gap - rest < CLOSED * (top - rest)
+    shut = gap < CLOSED * top
+    near_rest = gap - rest < CLOSED * (top - rest)
     pbm = in_phones(middle, phones, LIP_CLOSERS) & np.isfinite(gap)
     activity = find_speech(analyse(samples))
     at = np.clip((middle * 100).astype(int), 0, len(activity.speaking) - 1)
@@ -118,8 +129,10 @@ def measure(source: Path, result: Path, samples: np.ndarray, transcript: str, ct
         frames=info.frames,
         audio_frames=round(len(samples) / RATE * float(info.fps)),
         closed_on_pbm=float(shut[pbm].mean()) if pbm.any() else float("nan"),
+        closed_on_pbm_over_rest=float(near_rest[pbm].mean()) if pbm.any() else float("nan"),
         pbm_frames=int(pbm.sum()),
         closed_in_silence=float(shut[quiet].mean()) if quiet.any() else float("nan"),
+        closed_in_silence_over_rest=float(near_rest[quiet].mean()) if quiet.any() else float("nan"),
         silent_frames=int(quiet.sum()),
         height_correlation=float(np.corrcoef(heights[known], gap[known])[0, 1]) if known.sum() > 5 else float("nan"),
         offset_frames=offset(gap, heights),
@@ -168,9 +181,13 @@ def outside(source: Path, result: Path, ctx: RunContext, step: int = 10) -> floa
             x0, y0 = np.maximum(low - pad, 0).astype(int)
             x1, y1 = np.maximum(high + pad, 0).astype(int)
             far[y0:y1, x0:x1] = False
-        difference = frame.rgb[far].astype(np.float64) - item.rgb[far]
+        difference = luma(frame.rgb[far]) - luma(item.rgb[far])  # H.264 in 4:2:0 keeps a quarter of the colour
         error, count = error + float((difference**2).sum()), count + difference.size
     return float(10 * np.log10(255.0**2 / max(error / max(count, 1), 1e-9)))
+
+
+def luma(rgb: np.ndarray) -> np.ndarray:
+    return rgb.astype(np.float64) @ np.array([0.2126, 0.7152, 0.0722])
 
 
 def main() -> None:

@@ -13,11 +13,11 @@ import numpy as np
 from models.geometry.similarity import umeyama
 from pipelines.talk import mouth_points as mp
 
-WIDEST = 0.17  # opening of the inner lips at curve value 1, in eye distances (about 15 mm)
+WIDEST = 0.205  # opening of the inner lips at curve value 1, in eye distances (about 18 mm)
 UPPER_SHARE = 0.26  # of the opening is the upper lip's, the rest the jaw's
 CHIN_SHARE = 0.72  # of the lower lip's way the chin goes along
 CLOSED_SHARE = 0.25  # of the clip's frames, those with the smallest opening, tell how the mouth rests
-MEETING = 0.42  # where parted lips meet on closing, from the upper to the lower one
+MEETING = 0.40  # where parted lips meet on closing, from the upper to the lower one
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,14 @@ def closed(shape: np.ndarray) -> np.ndarray:
     ):
         shape[top, 1] = shape[bottom, 1] = upper[index, 1] + shift_down
         if 0 < index < len(mp.UPPER_INNER) - 1:
-            shape[mp.UPPER_OUTER[index], 1] += 0.75 * shift_down
-            shape[mp.LOWER_OUTER[index], 1] -= 0.85 * shift_up
-    if parted > 0.02:  # a smile relaxes a little when the lips meet
+            shape[mp.UPPER_OUTER[index], 1] += shift_down
+            shape[mp.LOWER_OUTER[index], 1] -= shift_up
+    if parted > 0.02:  # a smile relaxes when the lips meet: narrower, its corners lower
+        narrower, lower_by = min(0.16, 1.5 * parted), min(0.045, 0.42 * parted)
+        half = (shape[mp.CORNERS[1], 0] - shape[mp.CORNERS[0], 0]) / 2
         for lip in mp.LIPS:
-            shape[lip, 0] *= 1.0 - min(0.07, 0.9 * parted)
+            shape[lip, 1] += lower_by * min(1.0, abs(shape[lip, 0]) / half) ** 2
+            shape[lip, 0] *= 1.0 - narrower
     return shape
 
 
