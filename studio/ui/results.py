@@ -23,6 +23,7 @@ from studio import forms
 from studio.privacy import Caller
 from studio.runs import OutputRecord, RunRecord, RunStore
 from studio.ui import components as html
+from studio.ui.framing import camera_distance
 from studio.ui.serving import address, lend, shown
 
 _HIDDEN_ROLES = {"poster", "photo"}
@@ -40,6 +41,7 @@ _VIEW = """async (address) => {
   const name = decodeURIComponent(address.split("/").pop());
   return { path: url, url, orig_name: name, meta: { _type: "gradio.FileData" } };
 }"""
+_NEARLY_LEVEL = 84  # degrees from the zenith: a look from just above eye height
 Updates = dict[Component, Any]
 
 
@@ -91,8 +93,7 @@ class ResultsPanel:
         self.stats = html.block(visible=False)
         self.files = html.block(visible=False, elem_id=f"{self.prefix}-files-row")
         self.address = gr.Textbox(container=False, elem_classes="ls-bridge")
-        picked = self.shape.input(self._model_address, [self.run_id, self.shape], self.address, **html.QUIET)
-        self._hand_over(picked)
+        self._hand_over(self.shape.input(*self._telling, **html.QUIET))
         self._draw_zip()
         self.outputs = [
             self.run_id, self.mine, self.empty, self.head, self.warnings, self.tabs, self.model_tab, self.shape,
@@ -105,24 +106,32 @@ class ResultsPanel:
 
         The viewer forgets a file that it is given before it is on the page, or when any other property of it changes
         while its drawing code still loads, as the end of every event on the server does. So the server only tells the
-        address, and the page itself waits for the viewer and hands it over.
+        address and where the camera stands, and the page itself waits for the viewer and hands the file over.
         """
-        told = shown_by.success(self._model_address, [self.run_id, self.shape], self.address, **html.QUIET)
-        self._hand_over(told)
+        self._hand_over(shown_by.success(*self._telling, **html.QUIET))
 
     def _hand_over(self, told: Dependency) -> None:
         js = _VIEW.replace("ID", f"{self.prefix}-model")
         told.success(None, self.address, self.model, js=js, api_visibility="private")
 
-    def _model_address(self, run_id: str, shape: str | None) -> str:
+    @property
+    def _telling(self) -> tuple[Any, list[Component], list[Component]]:
+        return self._tell_model, [self.run_id, self.shape], [self.address, self.model]
+
+    def _tell_model(self, run_id: str, shape: str | None) -> tuple[str, Any]:
         if not run_id:
-            return ""
+            return "", None
         try:
             models = self._models(self.runs.get(run_id))
             chosen = next((o for o in models if o.path == shape), models[0] if models else None)
-            return "" if chosen is None else address(shown(self.runs, run_id, chosen.path))
+            if chosen is None:
+                return "", None
+            path = shown(self.runs, run_id, chosen.path)
         except StudioError as error:
             raise gr.Error(error.message, print_exception=False) from error
+        distance = camera_distance(Path(path))
+        camera = (None, None if distance is None else _NEARLY_LEVEL, distance)
+        return address(path), gr.update(value=None, camera_position=camera)
 
     @staticmethod
     def _models(record: RunRecord) -> list[OutputRecord]:

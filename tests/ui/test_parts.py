@@ -10,15 +10,18 @@ from typing import Literal
 import gradio as gr
 import numpy as np
 import pytest
+import trimesh
 from PIL import Image
 from pydantic import Field
 
 from models.runtime.errors import InputError, LimitExceeded, NotFound
 from models.runtime.settings import Limits, Settings
 from pipelines.base import Engine, InputRole, Inputs, Options, Progress
+from pipelines.export.glb import GlbBuilder
 from studio.intake import assign
 from studio.runs import OutputRecord, RunStore
 from studio.ui import components as html
+from studio.ui.framing import camera_distance
 from studio.ui.options_panel import options_panel
 from studio.ui.serving import address, shown
 from studio.ui.thumbs import data_uri, strip
@@ -198,3 +201,22 @@ def test_visitors_are_told_apart() -> None:
     assert not caller_of(far, "s", local, "wrong").admin
     assert caller_of(far, "s", local, "key").admin
     assert caller_of(far, None, local).owner == ""
+
+
+def test_camera_stands_where_it_sees_nearly_all_points(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-1, 1, (5000, 3)).astype(np.float32)
+    points[0] = (0, 0, -40)  # one stray point moves the centre of the box, not the need for distance
+    cloud = GlbBuilder()
+    cloud.add_points(points, np.full((5000, 3), 128, np.uint8))
+    path = cloud.save(tmp_path / "cloud.glb")
+    distance = camera_distance(path)
+    centre = (points.min(0) + points.max(0)) / 2
+    seen = points - centre - np.array([0, 0, distance])
+    inside = (seen[:, 2] < 0) & (np.abs(seen[:, 1]) < -seen[:, 2] * np.tan(0.4))
+    assert inside.mean() > 0.96
+    assert distance < 30
+    box = trimesh.creation.box()
+    box.export(tmp_path / "box.glb")
+    assert camera_distance(tmp_path / "box.glb") is None
+    assert camera_distance(tmp_path / "points.ply") is None
