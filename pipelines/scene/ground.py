@@ -24,6 +24,7 @@ _VOTERS = 6
 _GOOD = 0.4  # correlation from which on a height gets votes
 _CLEAR = 1.15  # how far the best height must stand out
 _INLIER = 0.08  # distance to the plane, as a share of the cameras' height, that still belongs to it
+_LEVEL = 0.985  # cosine of the steepest slope that is still ground
 _SWEEP = SweepSettings(radius=6, noise=1.0, keep=3, p1=32, p2=800, p2_min=400)  # ground is smooth
 
 
@@ -163,7 +164,7 @@ def _fit(points: np.ndarray, level: Ground, centres: np.ndarray) -> Ground | Non
             continue
         normal *= np.sign(normal @ level.normal) / length
         inliers = int((np.abs(sample @ normal - normal @ a) < tolerance).sum())
-        if normal @ level.normal > 0.97 and inliers > most:
+        if normal @ level.normal > _LEVEL and inliers > most:
             best, most = Ground(normal, float(normal @ a)), inliers
     if best is None or most < 0.3 * len(sample):
         return None
@@ -173,4 +174,4 @@ def _fit(points: np.ndarray, level: Ground, centres: np.ndarray) -> Ground | Non
         normal = np.linalg.svd((near - centre).T @ (near - centre))[0][:, 2]
         normal *= np.sign(normal @ level.normal)
         best = Ground(normal, float(normal @ centre))
-    return best if best.height(centres).min() > 0 else None
+    return best if best.normal @ level.normal > _LEVEL and best.height(centres).min() > 0 else None

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 EXHAUSTIVE_UP_TO = 60
+_GRID, _ORIENTATIONS = 4, 8
 NEIGHBOURS = 20  # most similar photos each photo is matched with beyond that
 
 
@@ -33,8 +34,11 @@ def choose_pairs(kind: str, count: int, thumbnails: np.ndarray | None) -> tuple[
 def describe(thumbnail: np.ndarray) -> np.ndarray:
     """A global descriptor (D,) of unit length: gradient orientations on a coarse grid, and colours. (h, w, 3) uint8."""
     small = cv2.resize(thumbnail, (64, 64), interpolation=cv2.INTER_AREA)
-    hog = cv2.HOGDescriptor((64, 64), (32, 32), (16, 16), (16, 16), 9)
-    shape = hog.compute(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)).ravel()
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    dx, dy = cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)
+    turn = (np.arctan2(dy, dx) / np.pi % 1.0 * _ORIENTATIONS).astype(int) % _ORIENTATIONS
+    layers = np.hypot(dx, dy)[..., None] * (turn[..., None] == np.arange(_ORIENTATIONS))
+    shape = np.sqrt(layers.reshape(_GRID, 64 // _GRID, _GRID, 64 // _GRID, _ORIENTATIONS).sum((1, 3))).ravel()
     colour = cv2.resize(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), (4, 4), interpolation=cv2.INTER_AREA)
     colour = (colour.astype(np.float32) - 128).ravel()
     shape -= shape.mean()

@@ -57,5 +57,5 @@ def upright(extrinsics: np.ndarray, points: np.ndarray) -> np.ndarray:
     R = np.stack([right, up, np.cross(right, up)])
     transform = np.eye(4)
     transform[:3, :3] = R
-    transform[:3, 3] = -R @ np.median(points, axis=0)
+    transform[:3, 3] = -np.median(points @ R.T, axis=0)
     return transform
