@@ -1,0 +1,97 @@
+"""Expressions of measured heads: what is the face at rest, what moves, and how another face wears it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.face.blendshapes import NAMES, lips_apart, offsets_of, weights_of
+from pipelines.face.canonical import canonical_face
+from pipelines.face.facemesh import FaceLens, HeadFit, fit_head
+
+Array = NDArray[np.float64]
+CALM_SHARE = 0.25  # of the frames, those that move least, that the resting face is the mean of
+TURNED = 30.0  # degrees of yaw beyond which a frame says nothing about the resting face
+
+
+@dataclass(frozen=True)
+class RestingFace:
+    """A head without expression: landmarks (468, 3) in head axes, metres, and its scale against the canonical face."""
+
+    landmarks: Array
+    scale: float
+
+    def wearing(self, weights: NDArray[np.floating]) -> Array:
+        """Landmarks (468, 3) of this face with an expression (52,)."""
+        return lips_apart(self.landmarks + self.scale * offsets_of(weights))
+
+    def vertices(self, weights: NDArray[np.floating]) -> Array:
+        """All vertices (V, 3) with an expression (52,); the eyes stay while lids close over them."""
+        return canonical_face().complete(self.wearing(weights), self.landmarks)
+
+    def morphs(self) -> Array:
+        """Offsets (52, V, 3) of all vertices at weight 1."""
+        rest = self.vertices(np.zeros(len(NAMES)))
+        return np.stack([self.vertices(row) - rest for row in np.eye(len(NAMES))])
+
+
+def still_expression(fit: HeadFit) -> tuple[RestingFace, Array]:
+    """The resting face and the expression (52,) of a single picture, told apart with the canonical face's help."""
+    weights = weights_of((fit.head / fit.scale - canonical_face().positions)[None], still=True)[0]
+    return RestingFace(lips_apart(fit.head - fit.scale * offsets_of(weights)), fit.scale), weights
+
+
+@dataclass(frozen=True)
+class Performance:
+    """A clip of one face: times (T,), seen (T,) bool, weights (T, 52), rotations (T, 3, 3) and places (T, 3) of the
+    head in camera axes; where unseen the values of the nearest seen frame."""
+
+    times: Array
+    seen: NDArray[np.bool_]
+    weights: Array
+    rotations: Array
+    places: Array
+    rest: RestingFace
+    best: int  # the frame that shows the face best
+
+    @property
+    def count(self) -> int:
+        return len(self.times)
+
+
+def perform(
+    times: Array, seen: NDArray[np.bool_], points: NDArray[np.floating], lens: FaceLens, pupil_distance: float
+) -> Performance:
+    """Poses and expressions of a tracked face.
+
+    Args:
+        times: (T,) seconds; seen: (T,), at least one True.
+        points: (T, 468, 3) landmarks in pixels where seen.
+    """
+    at = np.flatnonzero(seen)
+    fits = [fit_head(points[i], lens, pupil_distance) for i in at]
+    scale = float(np.median([f.scale for f in fits]))
+    # Shapes at one size: the distance between the pupils jitters, a skull does not.
+    heads = np.stack([f.head / f.scale for f in fits])
+    angles = np.abs([f.angles[0] for f in fits])
+    usable = angles <= max(TURNED, float(angles.min()) + 5)
+    neutral = np.median(heads[usable], axis=0)
+    weights = weights_of(heads - neutral)
+    effort = weights.sum(axis=1) + np.where(usable, 0, 1e3)
+    calm = np.argsort(effort)[: max(1, round(CALM_SHARE * usable.sum()))]
+    neutral = heads[calm].mean(axis=0)
+    weights = weights_of(heads - neutral)
+    pitch = np.abs([f.angles[1] for f in fits])
+    best = int(at[np.argmin(angles + 0.5 * pitch + 20 * weights.sum(axis=1) / 5)])
+    nearest = np.abs(np.arange(len(times))[:, None] - at[None]).argmin(axis=1)
+    return Performance(
+        times=np.asarray(times, np.float64),
+        seen=np.asarray(seen, bool),
+        weights=weights[nearest],
+        rotations=np.stack([f.extrinsics[:3, :3] for f in fits])[nearest],
+        places=np.stack([f.extrinsics[:3, 3] for f in fits])[nearest],
+        rest=RestingFace(lips_apart(neutral * scale), scale),
+        best=best,
+    )

@@ -1,0 +1,155 @@
+"""A texture for the face mesh: what the photo shows, the other side mirrored where it shows nothing, the rest filled."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.face.canonical import canonical_face
+from pipelines.face.facemesh import FaceLens, HeadFit
+from pipelines.render.raster import rasterize, rasterize_mesh
+from pipelines.render.shading import vertex_normals
+
+Floats = NDArray[np.float32]
+SIZE = 1024
+STEEP, FRONTAL = 0.24, 0.52  # cosine towards the camera from which texels count, and count in full
+HIDDEN_BY = 0.004  # metres in front of a texel that hide it
+LOW_DETAIL = 0.03  # of the texture's side: how coarse the colours of the two sides are matched
+LEAST_OPEN = 0.02  # share of the mouth's inside in sight from which the photo paints it
+SEEN_AT = 1000  # pixels of the depth picture that decides what is hidden
+GUM, TONGUE, THROAT, TOOTH = (128, 58, 60), (150, 74, 74), (38, 14, 16), (206, 196, 180)
+
+
+@lru_cache(maxsize=2)
+def _layout(size: int) -> tuple[NDArray[np.int64], Floats]:
+    """Triangle (S, S) and weights (S, S, 3) of every texel; -1 where no triangle lies."""
+    face = canonical_face()
+    corners = np.zeros((len(face.faces), 3, 3))
+    corners[..., 0] = face.uv[face.faces][..., 0] * size - 0.5
+    corners[..., 1] = (1 - face.uv[face.faces][..., 1]) * size - 0.5
+    corners[..., 2] = 1.0
+    found = rasterize(corners, size, size)
+    return found.triangle.astype(np.int64), found.barycentric.astype(np.float32)
+
+
+@lru_cache(maxsize=2)
+def _inside_paint(size: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Colours for the mouth's inside where the photo does not show it, and which texels those are."""
+    face = canonical_face()
+    triangle, weights = _layout(size)
+    inner = (triangle >= 0) & (face.faces[triangle] >= face.inner_start).all(axis=-1)
+    layers, ring = len(face.cavity), len(face.mouth)
+    depth = np.zeros(face.count)
+    depth[face.inner_start :] = np.minimum(np.arange(face.count - face.inner_start) // ring, layers)
+    at = (depth[face.faces[triangle]] * weights).sum(-1)
+    around = np.zeros(face.count)
+    upper = np.isin(face.mouth, np.asarray(face.mouth)[np.argsort(face.uv[face.mouth][:, 1])[ring // 2 :]])
+    sides = np.where(upper, 1.0, -1.0)
+    around[face.inner_start : face.inner_start + layers * ring] = np.tile(sides, layers)
+    top = (around[face.faces[triangle]] * weights).sum(-1) > 0
+    paint = np.zeros((size, size, 3), np.float32)
+    t = np.clip(at / layers, 0, 1)[..., None]
+    paint[:] = np.array(GUM) * (1 - t) + np.array(THROAT) * t
+    low = np.array(TONGUE) * (1 - t**2) + np.array(THROAT) * t**2
+    paint = np.where(top[..., None], paint, low)
+    teeth = top & (at > 1.0) & (at < 2.0)
+    paint[teeth] = TOOTH
+    paint[at > 2.2] = THROAT
+    return cv2.GaussianBlur(paint, (0, 0), size / 400).clip(0, 255).astype(np.uint8), inner
+
+
+def bake(photo: NDArray[np.uint8], fit: HeadFit, lens: FaceLens, size: int = SIZE) -> NDArray[np.uint8]:
+    """The texture (S, S, 3) uint8 of one face in a photo (H, W, 3)."""
+    face = canonical_face()
+    vertices = fit.vertices(face)
+    camera = fit.in_camera(vertices)
+    triangle, weights = _layout(size)
+    known = triangle >= 0
+    corners, shares = face.faces[triangle[known]], weights[known][..., None]  # (N, 3), (N, 3, 1)
+    place = (camera[corners] * shares).sum(axis=1)
+    normal = (vertex_normals(camera, face.faces)[corners] * shares).sum(axis=1)
+    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
+    facing = -(normal * place).sum(-1) / np.linalg.norm(place, axis=-1)
+    pixels = (place[:, :2] / place[:, 2:] * lens.focal + lens.centre).astype(np.float32)
+    inside = ((pixels >= 0) & (pixels <= np.array(photo.shape[1::-1]) - 1)).all(axis=1)
+    x, y = (_spread(pixels[:, i], known) for i in range(2))
+    colours = cv2.remap(photo, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+    towards = np.clip((facing - STEEP) / (FRONTAL - STEEP), 0, 1)
+    seen = _spread((_in_sight(camera, face.faces, place, lens) & inside).astype(np.float32), known)
+    weight = _spread((towards * towards * (3 - 2 * towards) * inside).astype(np.float32), known)
+    paint, inner = _inside_paint(size)
+    clear = cv2.GaussianBlur(cv2.erode(seen, np.ones((5, 5))), (0, 0), 2.5)
+    surface = known & ~inner
+    texture = _both_sides(colours, np.where(surface, weight * clear, 0).astype(np.float32), surface)
+    shown = seen[inner].mean() > LEAST_OPEN
+    soft = cv2.GaussianBlur(np.where(inner, seen, 0).astype(np.float32), (0, 0), size / 500)[..., None] * shown
+    texture = np.where(inner[..., None], colours * soft + paint * (1 - soft), texture)
+    return _fill(texture.astype(np.float32), known.astype(np.float32)).clip(0, 255).astype(np.uint8)
+
+
+def _spread(values: NDArray[np.floating], known: NDArray[np.bool_]) -> Floats:
+    """Values of the known texels (N,) as a picture (S, S), 0 elsewhere."""
+    picture = np.zeros(known.shape, np.float32)
+    picture[known] = values
+    return picture
+
+
+def _in_sight(
+    camera: NDArray[np.floating], faces: NDArray[np.integer], place: NDArray[np.floating], lens: FaceLens
+) -> NDArray[np.bool_]:
+    """Which of the places (N, 3) nothing hides."""
+    pixels = camera[:, :2] / camera[:, 2:] * lens.focal + lens.centre
+    low = pixels.min(axis=0)
+    scale = SEEN_AT / max(float(np.ptp(pixels, axis=0).max()), 1e-6)
+    window = np.array([[scale, 0, -low[0] * scale + 2], [0, scale, -low[1] * scale + 2], [0, 0, 1]]) @ lens.intrinsics
+    side = SEEN_AT + 4
+    depth = rasterize_mesh(camera, faces, np.eye(4), window, side, side).depth
+    at = place[:, :2] / place[:, 2:] * (window[0, 0], window[1, 1]) + window[:2, 2]
+    column, row = np.clip(np.rint(at), 0, side - 1).astype(int).T
+    return place[:, 2] <= depth[row, column] + HIDDEN_BY
+
+
+def _both_sides(colours: Floats, weight: Floats, region: NDArray[np.bool_]) -> Floats:
+    """Blends what was seen with its mirror image, matched in coarse colour, and fills what neither shows."""
+    mirrored, other = colours[:, ::-1], weight[:, ::-1]
+    sigma = colours.shape[0] * LOW_DETAIL
+    near, far = _blurred(colours, weight, sigma), _blurred(mirrored, other, sigma)
+    # Where both are seen the ratio is known; it is carried on to where only one is.
+    both = np.minimum(weight, other)
+    ratio = np.clip((near + 8) / (far + 8), 0.6, 1.6)
+    ratio = _fill(ratio, both) if both.max() > 0.2 else np.ones_like(ratio)
+    matched = mirrored * cv2.GaussianBlur(ratio.astype(np.float32), (0, 0), sigma)
+    borrowed = other * (1 - weight)
+    total = weight + borrowed
+    mixed = colours * weight[..., None] + matched * borrowed[..., None]
+    mixed = mixed / np.maximum(total, 1e-6)[..., None]
+    return _fill(mixed.astype(np.float32), np.where(region, np.minimum(total * 4, 1), 0).astype(np.float32))
+
+
+def _blurred(colours: Floats, weight: Floats, sigma: float) -> Floats:
+    """Mean colours round each texel, of what is seen."""
+    small = 4
+    shape = (colours.shape[1] // small, colours.shape[0] // small)
+    w = cv2.GaussianBlur(cv2.resize(weight, shape, interpolation=cv2.INTER_AREA), (0, 0), sigma / small)
+    weighted = cv2.resize(colours * weight[..., None], shape, interpolation=cv2.INTER_AREA)
+    mean = cv2.GaussianBlur(weighted, (0, 0), sigma / small) / np.maximum(w, 1e-4)[..., None]
+    return cv2.resize(mean, colours.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _fill(colours: Floats, weight: Floats) -> Floats:
+    """Colours (H, W, 3) where ``weight`` (H, W) is 1, smoothly carried on to where it is 0: pull, then push."""
+    weight = weight.astype(np.float32)
+    height, width = weight.shape
+    if min(height, width) <= 2:
+        total = max(float(weight.sum()), 1e-6)
+        mean = (colours * weight[..., None]).sum(axis=(0, 1)) / total
+        return np.broadcast_to(mean, colours.shape).astype(np.float32)
+    half = (width // 2, height // 2)
+    w = cv2.resize(weight, half, interpolation=cv2.INTER_AREA)
+    c = cv2.resize(colours * weight[..., None], half, interpolation=cv2.INTER_AREA) / np.maximum(w, 1e-6)[..., None]
+    coarse = _fill(c.astype(np.float32), np.minimum(w * 2, 1))
+    wide = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
+    return (colours * weight[..., None] + wide * (1 - weight[..., None])).astype(np.float32)
