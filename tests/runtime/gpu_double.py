@@ -10,6 +10,8 @@ from functools import wraps
 from multiprocessing.connection import Connection
 from typing import Any
 
+import torch
+
 FORK = multiprocessing.get_context("fork")
 SECONDS = 60
 
@@ -64,6 +66,7 @@ def _call(function: Callable[..., Any], args: tuple, kwargs: dict) -> Iterator[A
 
 def _work(function: Callable[..., Any], sent: bytes, parent: Connection, pipe: Connection) -> None:
     parent.close()  # the fork copied it; only without it does a closed stream show here
+    torch.set_num_threads(1)  # a team of CPU threads does not survive a fork, and waits for ever
     try:
         args, kwargs = pickle.loads(sent)
         if inspect.isgeneratorfunction(function):
