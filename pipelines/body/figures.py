@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numba
 import numpy as np
 import torch
 
@@ -14,6 +15,7 @@ from models.bodies.smplx import Smplx, SmplxData
 from models.geometry.rotations import axis_angle_to_matrix
 from models.geometry.skinning import chain_transforms, pose_offsets
 from pipelines.export.motion import Motion
+from pipelines.render.shading import vertex_normals
 
 Array = np.ndarray
 INFLUENCES = 4
@@ -59,13 +61,15 @@ class Figurine:
             joints = torch.from_numpy(np.asarray(motion.rest_joints, np.float32))
             turned = axis_angle_to_matrix(torch.from_numpy(np.asarray(motion.rotations, np.float32)))
             _, relative = chain_transforms(turned, joints.expand(len(turned), -1, -1), PARENTS)
-        self.relative = relative[:, :, :3].numpy()  # (T, 55, 3, 4)
+        self.relative = relative[:, :, :3].contiguous().numpy()  # (T, 55, 3, 4)
         self.rotations = turned
         weights = model.data.weights
         self._ids = np.argsort(-weights, axis=1)[:, :INFLUENCES]
         share = np.take_along_axis(weights, self._ids, axis=1)
         self._share = (share / share.sum(axis=1, keepdims=True)).astype(np.float32)
         self.expression = expression
+        self._rest_normals = vertex_normals(self.shaped.numpy(), model.data.faces).astype(np.float32)
+        self._normals = self._rest_normals
 
     @cached_property
     def faces(self) -> Array:
@@ -81,10 +85,35 @@ class Figurine:
         if len(self.model.layer.posedirs):
             with torch.inference_mode():
                 points = points + pose_offsets(self.rotations[frame : frame + 1], self.model.layer.posedirs)[0]
-        rest = points.numpy()
-        transforms = self.relative[frame]
-        moved = np.zeros_like(rest)
-        for k in range(INFLUENCES):
-            own = transforms[self._ids[:, k]]  # (V, 3, 4)
-            moved += self._share[:, k, None] * ((own[:, :, :3] @ rest[:, :, None])[:, :, 0] + own[:, :, 3])
+        moved, self._normals = _skin(
+            np.ascontiguousarray(points.numpy()), self._rest_normals, self._ids, self._share, self.relative[frame]
+        )
         return moved + self.motion.transl[frame].astype(np.float32)
+
+    def normals(self) -> Array:
+        """Unit normals (V, 3) of the frame posed last, carried along by the bones."""
+        return self._normals
+
+
+@numba.njit(nogil=True, cache=True)
+def _skin(rest, normals, ids, share, transforms):  # pragma: no cover - compiled
+    """Linear blend skinning of points and normals (V, 3) by transforms (J, 3, 4)."""
+    points, turned = np.empty_like(rest), np.empty_like(normals)
+    blend = np.empty((3, 4), np.float32)
+    for v in range(len(rest)):
+        blend[:] = 0
+        for k in range(ids.shape[1]):
+            for r in range(3):
+                for c in range(4):
+                    blend[r, c] += share[v, k] * transforms[ids[v, k], r, c]
+        length = np.float32(1e-12)
+        for r in range(3):
+            points[v, r] = blend[r, 3]
+            turned[v, r] = 0
+            for c in range(3):
+                points[v, r] += blend[r, c] * rest[v, c]
+                turned[v, r] += blend[r, c] * normals[v, c]
+            length += turned[v, r] ** 2
+        for r in range(3):
+            turned[v, r] /= np.sqrt(length)
+    return points, turned

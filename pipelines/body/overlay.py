@@ -8,26 +8,28 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from models.geometry.cameras import resize_intrinsics
 from pipelines.body.clip import VIEWER
 from pipelines.render.shading import Camera, Lights, render_mesh
 
 Array = np.ndarray
 TO_CAMERA = np.concatenate([np.diag(VIEWER), np.zeros((3, 1))], axis=1)
 NEAR = 0.05
-SHARP_BELOW = 160  # pixels of height up to which bodies are drawn with four samples a pixel
+SHARP_BELOW, DRAWN_SIDE = 160, 380  # long sides in pixels: up to which four samples a pixel are taken; at most drawn
 GROUND, PAPER = (214, 216, 214), (238, 239, 237)
 
 
 @dataclass(frozen=True)
 class Drawn:
     """One body of one frame: vertices (V, 3) in viewer axes, faces (F, 3), colours (V, 3) or (3,), its camera
-    (fx, fy, cx, cy) in pixels, and its number."""
+    (fx, fy, cx, cy) in pixels, its number, and its unit normals (V, 3)."""
 
     number: int
     vertices: Array
     faces: Array
     colors: Array
     camera: Array
+    normals: Array
 
 
 def camera_matrix(camera: Array) -> Array:
@@ -59,20 +61,55 @@ def _surface(out: Array, body: Drawn, opacity: float) -> None:
     height, width = out.shape[:2]
     at = project(body.vertices, body.camera)
     x0, y0 = (max(0, int(np.floor(v)) - 1) for v in at.min(axis=0))
-    x1, y1 = min(width, int(np.ceil(at[:, 0].max())) + 2), min(height, int(np.ceil(at[:, 1].max())) + 2)
+    x1, y1 = (min(n, int(np.ceil(v)) + 2) for n, v in zip((width, height), at.max(axis=0), strict=True))
     if x1 - x0 < 2 or y1 - y0 < 2:
         return
+    width, height = x1 - x0, y1 - y0
+    # Soft shading has no fine detail: large bodies are drawn smaller and enlarged, which also softens their edges.
+    scale = min(1.0, DRAWN_SIDE / max(width, height))
+    w, h = max(1, round(width * scale)), max(1, round(height * scale))
     intrinsics = camera_matrix(body.camera)
     intrinsics[:2, 2] -= (x0, y0)
-    camera = Camera(TO_CAMERA, intrinsics, x1 - x0, y1 - y0)
-    samples = 2 if y1 - y0 <= SHARP_BELOW else 1
-    seen = render_mesh(camera, body.vertices, body.faces, body.colors, lights=Lights(), supersample=samples)
+    camera = Camera(TO_CAMERA, resize_intrinsics(intrinsics, w / width, h / height), w, h)
+    samples = 2 if max(w, h) <= SHARP_BELOW else 1
+    seen = render_mesh(
+        camera,
+        body.vertices,
+        _facing(at, body.faces),
+        body.colors,
+        normals=body.normals,
+        lights=Lights(),
+        supersample=samples,
+    )
+    color, alpha = _bled(seen.color, seen.alpha), seen.alpha
+    if samples == 1:
+        alpha = cv2.blur(alpha, (3, 3))
+    if (w, h) != (width, height):
+        color = cv2.resize(color, (width, height), interpolation=cv2.INTER_LINEAR)
+        alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)
     part = out[y0:y1, x0:x1]
-    alpha = seen.alpha
-    if samples == 1:  # soft edges without more samples
-        alpha = np.minimum(alpha, cv2.blur(alpha, (3, 3)))
-    share = (alpha.astype(np.float32) * (opacity / 255))[..., None]
-    part[:] = (part * (1 - share) + seen.color * share + 0.5).astype(np.uint8)
+    share = cv2.merge([alpha] * 3)
+    part[:] = cv2.convertScaleAbs(
+        cv2.add(
+            cv2.multiply(part, 255 - (share * opacity).astype(np.uint8), scale=1 / 255, dtype=cv2.CV_32F),
+            cv2.multiply(color, (share * opacity).astype(np.uint8), scale=1 / 255, dtype=cv2.CV_32F),
+        )
+    )
+
+
+def _facing(at: Array, faces: Array) -> Array:
+    """The faces of a closed mesh that look at the camera, from vertices in pixels (V, 2)."""
+    a, b, c = (at[faces[:, k]] for k in range(3))
+    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    return faces[area <= 0]
+
+
+def _bled(color: Array, alpha: Array) -> Array:
+    """Colours carried a little beyond the body's edge, so that enlarging mixes in no background."""
+    covered = (alpha > 0).astype(np.uint8)
+    weight = cv2.blur(covered.astype(np.float32), (5, 5))
+    spread = cv2.blur(color.astype(np.float32) * covered[..., None], (5, 5)) / np.maximum(weight, 1e-6)[..., None]
+    return np.where(covered[..., None] > 0, color, spread.astype(np.uint8))
 
 
 def _dots(out: Array, body: Drawn) -> None:
@@ -101,7 +138,7 @@ class SideStage:
     middle: Array
     reach: float
     floor: float
-    size: tuple[int, int] = (480, 480)
+    size: tuple[int, int] = (400, 400)
 
     @classmethod
     def around(cls, roots: Array, floor: float) -> SideStage:
@@ -153,16 +190,17 @@ class SideStage:
         width, height = self.size
         if not bodies:
             return backdrop.copy()
-        offset, points, faces, colors = 0, [], [], []
+        offset, points, faces, colors, normals = 0, [], [], [], []
         for body in bodies:
             points.append(body.vertices)
             faces.append(body.faces + offset)
             colors.append(np.broadcast_to(body.colors, body.vertices.shape))
+            normals.append(body.normals)
             offset += len(body.vertices)
         camera = Camera(self.extrinsics(), self.intrinsics(), width, height)
         seen = render_mesh(
             camera, np.concatenate(points), np.concatenate(faces), np.concatenate(colors).astype(np.uint8),
-            lights=Lights(), supersample=1,
+            normals=np.concatenate(normals), lights=Lights(), supersample=1,
         )  # fmt: skip
         share = (cv2.blur(seen.alpha, (3, 3)).astype(np.float32) / 255 * (seen.alpha > 0))[..., None]
         return (backdrop * (1 - share) + seen.color * share + 0.5).astype(np.uint8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,11 +10,12 @@ import torch
 from models.bodies.joints import INDEX
 from models.geometry.rotations import matrix_to_axis_angle
 from pipelines.body.clip import Track
-from pipelines.body.root import Placement, place
+from pipelines.body.root import Placement, focal_length, place
 from pipelines.body.shape import Figure, fit_betas
 from pipelines.body.solve import Solver
 from pipelines.export.motion import Motion
 
+PICTURE_SHARE = 0.6  # how far landmarks are moved onto the picture's rays
 # Landmarks and the joints that stand for them, for judging a solution.
 FOLLOWED = {
     11: "left_shoulder", 12: "right_shoulder", 13: "left_elbow", 14: "right_elbow", 15: "left_wrist", 16: "right_wrist",
@@ -26,7 +27,7 @@ FOLLOWED = {
 class Recovered:
     """A person's motion with the floor and standing feet.
 
-    ``error_mm`` is the mean distance of the joints from the visible world landmarks they came from, both about the hips.
+    ``error_mm``: mean distance of the joints from the visible world landmarks they came from, both about the hips.
     """
 
     number: int
@@ -42,6 +43,9 @@ def recover(track: Track, figure: Figure, strength: float, lock_feet: bool = Tru
     rest = figure.joints(betas)
     solution = Solver(track, rest, strength).run()
     placement = place(track, solution.joints, strength, lock_feet)
+    lifted = lift(track, solution.offset + placement.transl)
+    solution = Solver(lifted, rest, strength).run()
+    placement = place(track, solution.joints, strength, lock_feet)
     axis_angle = matrix_to_axis_angle(torch.from_numpy(solution.rotations)).numpy()
     motion = Motion(
         rotations=axis_angle,
@@ -52,7 +56,22 @@ def recover(track: Track, figure: Figure, strength: float, lock_feet: bool = Tru
         times=track.times,
         seen=track.seen,
     )
-    return Recovered(track.number, track.first, motion, placement, follow_error(track, solution.joints))
+    return Recovered(track.number, track.first, motion, placement, follow_error(lifted, solution.joints))
+
+
+def lift(track: Track, offset: np.ndarray) -> Track:
+    """The track with landmarks moved onto their rays through the picture, at the depth they have.
+
+    ``offset`` (T, 3) takes world landmarks to viewer axes. The picture shows places far better than depth, and only so
+    do bodies cover the people they belong to.
+    """
+    focal = focal_length(track.size)
+    depth = np.maximum(-(track.world[..., 2] + offset[:, None, 2]), 0.2)
+    ray = (track.picture - np.array(track.size) / 2) / focal * depth[..., None] * (1, -1)
+    share = (PICTURE_SHARE * np.clip((track.visibility - 0.4) / 0.4, 0, 1))[..., None]
+    world = track.world.copy()
+    world[..., :2] += share * (ray - offset[:, None, :2] - world[..., :2])
+    return replace(track, world=world)
 
 
 def follow_error(track: Track, joints: np.ndarray) -> float:

@@ -31,9 +31,10 @@ STANDS = 0.35  # m/s below which a low foot stands
 
 @dataclass(frozen=True)
 class Placement:
-    """transl (T, 3): added to the skeleton (pelvis at its rest place), viewer axes, camera at the origin.
+    """transl (T, 3): added to the skeleton (pelvis at its rest place), in viewer axes.
 
-    floor: height of the floor under the camera's level, nan where no foot was seen to stand; contact (T, 2) left, right.
+    floor: height of the floor against the camera's level, nan where no foot was seen to stand; contact (T, 2): whether
+    the left and the right foot stand.
     """
 
     transl: Array

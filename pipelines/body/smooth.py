@@ -13,7 +13,7 @@ from scipy.linalg import solveh_banded
 Array = np.ndarray
 
 
-def stiffness(strength: float, fps: float, cutoff: float = 2.9) -> float:
+def stiffness(strength: float, fps: float, cutoff: float = 2.8) -> float:
     """Stiffness whose half-power frequency falls from infinity at strength 0 to ``cutoff`` Hz at 0.5, and on to 1."""
     if strength <= 0:
         return 0.0

@@ -32,10 +32,14 @@ BENT = {"elbow": (0.20, 0.55), "knee": (0.25, 0.65)}  # radians of bend from whi
 
 @dataclass(frozen=True)
 class Solution:
-    """Local rotations (T, 55, 3, 3) and joints (T, 55, 3) in metres about the pelvis at its rest place."""
+    """Local rotations (T, 55, 3, 3) and joints (T, 55, 3) in metres, the pelvis at its rest place.
+
+    ``offset`` (T, 3) takes the world landmarks into the same frame.
+    """
 
     rotations: np.ndarray
     joints: np.ndarray
+    offset: np.ndarray
 
 
 def frame(first: Tensor, second: Tensor) -> Tensor:
@@ -110,7 +114,7 @@ class Solver:
         for joint in (INDEX["left_eye"], INDEX["right_eye"]):
             self.arrive(joint)
             self.put(joint, torch.eye(3, dtype=torch.float64).repeat(self.count, 1, 1))
-        return Solution(self.local.numpy(), torch.stack(self.placed, dim=1).numpy())
+        return Solution(self.local.numpy(), torch.stack(self.placed, dim=1).numpy(), self.at.numpy())
 
     # Parts
 

@@ -82,7 +82,8 @@ def present(
         figurine = figurines[person.number]
         own = model.colors if options.show.color == "clothes" else None
         colors = own if own is not None else np.array(color_of(person.number), np.uint8)
-        drawn.append(Drawn(person.number, figurine.vertices(row), figurine.faces, colors, person.camera[row]))
+        shape = figurine.vertices(row)
+        drawn.append(Drawn(person.number, shape, figurine.faces, colors, person.camera[row], figurine.normals()))
     return drawn
 
 
