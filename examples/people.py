@@ -5,8 +5,10 @@ The clips serve as examples and as ground truth: rotations, places and the camer
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,6 +18,8 @@ from models.bodies.joints import INDEX, JOINTS
 from models.bodies.mannequin import Mannequin, load
 from models.bodies.smplx import BodyPose, Smplx
 from pipelines.export.motion import Motion
+from pipelines.media.image import write_image
+from pipelines.media.writer import VideoWriter
 from pipelines.render.shading import Camera, Lights, render_mesh
 
 Array = np.ndarray
@@ -202,3 +206,23 @@ def render_shadow(shape: Array, clip: Clip) -> Array:
     half = clip.focal / depth * (spread[0] + 0.18)
     cv2.ellipse(shade, at, (round(half), round(half * 0.28)), 0, 0, 360, 1.0, -1)
     return cv2.GaussianBlur(shade, (0, 0), max(1.0, half * 0.15))
+
+
+def main() -> None:
+    """Writes the clips and a picture of each: `python -m examples.people [--out DIR]`."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent / "body")
+    folder = parser.parse_args().out
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, clip in (("walking", walking()), ("crossing", crossing())):
+        room = backdrop(clip)
+        with VideoWriter(folder / f"{name}.mp4", FPS, clip.size, crf=24) as writer:
+            for index in range(len(clip.people[0])):
+                picture = render(clip, index, room)
+                writer.write(picture)
+                if index == len(clip.people[0]) // 3:
+                    write_image(folder / f"{name}.jpg", picture)
+
+
+if __name__ == "__main__":
+    main()

@@ -24,7 +24,11 @@ from studio.ui.tabs.pipeline_tab import PipelineTab
 from studio.ui.visitor import caller_of, new_secret
 
 # Pipelines with a tab of their own; any other that is built gets the plain one.
-TABS = {"scene": "studio.ui.tabs.scene:SceneTab", "talk": "studio.ui.tabs.talk:TalkTab"}
+TABS = {
+    "body": "studio.ui.tabs.body:BodyTab",
+    "scene": "studio.ui.tabs.scene:SceneTab",
+    "talk": "studio.ui.tabs.talk:TalkTab",
+}
 DEVICE_SECONDS = 20
 # Not a secret: it only scrambles what the browser keeps for itself.
 _SCRAMBLE = "likeness-studio"
