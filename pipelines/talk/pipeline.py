@@ -41,8 +41,10 @@ from pipelines.talk.speech import Speech, listen
 from pipelines.talk.work import TalkEngine, TalkWork, speaker
 
 ENGINES = {
+    "wav2lip": "pipelines.talk.engine_wav2lip:Wav2LipEngine",
     "viseme": "pipelines.talk.engine_viseme:VisemeEngine",
 }
+FACE_FILES = ("mediapipe-face-detection-short-range", "mediapipe-face-landmark")
 CRF = 16
 HIGHEST_FPS = 120
 FEWEST_DRAWN = 0.02  # share of frames with a usable face below which there is nothing to do
@@ -94,10 +96,18 @@ class TalkPipeline:
     )
     engines = (
         Engine(
+            "wav2lip",
+            "Wav2Lip",
+            embedded=False,
+            weights=tuple((*ids, *FACE_FILES) for ids in (("wav2lip-gan",), ("wav2lip",))),
+            licence="Wav2Lip: research and personal use only (trained on LRS2)",
+            needs="a face of any video or photo",
+        ),
+        Engine(
             "viseme",
             "Mouth animation",
             embedded=True,
-            weights=(("mediapipe-face-detection-short-range", "mediapipe-face-landmark"),),
+            weights=(FACE_FILES,),
             licence="Apache-2.0; pocketsphinx (BSD-2-Clause), MediaPipe face networks (Apache-2.0)",
             needs="a face that looks roughly towards the camera",
         ),

@@ -38,7 +38,7 @@ _CONSONANTS = {
 _SILENT = (0.0, 0.0, 0.0)
 _STRENGTH = {"vowel": 1.0, "consonant": 0.45, "rounded": 0.9, "silence": 0.7}
 _FADE = 14.0  # per second: how fast a sound's pull fades outside of it
-_SHUT_BEFORE, _SHUT_AFTER = 0.05, 0.06  # seconds in which the lips come together and part
+_SHUT_BEFORE, _SHUT_AFTER = 0.06, 0.07  # seconds in which the lips come together and part
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class MouthCurves:
         mean = uniform_filter1d(self.values, width, axis=0, mode="nearest")[middle]
         shut = [CHANNELS.index("closure"), CHANNELS.index("tuck")]
         strongest = maximum_filter1d(self.values[:, shut], max(1, width - 1), axis=0)[middle]
-        mean[:, shut] = 0.35 * mean[:, shut] + 0.65 * strongest
+        mean[:, shut] = 0.2 * mean[:, shut] + 0.8 * strongest
         return mean
 
 
