@@ -166,12 +166,18 @@ def depth_picture(depth: NDArray[np.floating]) -> NDArray[np.uint8]:
     return (depth_colours(depth) * 255).astype(np.uint8)
 
 
-def log_depth_colours(depth: torch.Tensor) -> torch.Tensor:
-    """Depth panel of splat videos: depth (B, H, W) -> (B, 3, H, W), logarithm between its 1 % and 99 % quantiles."""
+def log_depth_limits(depth: torch.Tensor) -> tuple[float, float]:
+    """Logarithms of the 1 % quantile of positive depth and the 99 % quantile of all depth, any shape."""
     positive = depth[depth > 0]
-    near = torch.quantile(positive, 0.01).log()
-    far = torch.quantile(depth.flatten(), 0.99).log()
-    scaled = (depth.clamp(min=1e-10).log() - near) / (far - near)
+    if not len(positive):
+        return 0.0, 1.0
+    return float(torch.quantile(positive, 0.01).log()), float(torch.quantile(depth.flatten(), 0.99).log())
+
+
+def log_depth_colours(depth: torch.Tensor, limits: tuple[float, float] | None = None) -> torch.Tensor:
+    """Depth panel of splat videos: depth (B, H, W) -> (B, 3, H, W), logarithm between ``log_depth_limits``."""
+    near, far = limits or log_depth_limits(depth)
+    scaled = (depth.clamp(min=1e-10).log() - near) / max(far - near, 1e-6)
     return torch.from_numpy(spectral(scaled.clamp(0, 1).numpy())).float().permute(0, 3, 1, 2)
 
 

@@ -25,8 +25,11 @@ from pipelines.scene.da3_inference import Da3Views
 from pipelines.scene.options import Da3Options
 from pipelines.scene.prediction import Prediction
 from pipelines.scene.refilter import upright
+from pipelines.scene.splat_render import render_many
+from pipelines.scene.splat_trajectory import FPS, trajectory
 
 STORED = "da3.npz"
+_CRF = {"low": 28, "medium": 23, "high": 18}
 _SPLATS = ("means", "scales", "rotations", "harmonics", "opacities")
 
 
@@ -76,7 +79,11 @@ def write_further(prediction: Prediction, options: Da3Options, ctx: RunContext) 
     folder = ctx.out_dir / "exports"
     outputs: list[Output] = []
     for name in dict.fromkeys(options.exports):
-        outputs += _write(name, views, prediction, options, folder)
+        if name == "gs_video":
+            device = None if ctx.settings.zero_gpu else ctx.cache.device
+            outputs.append(write_splat_video(views, options, _made(folder / name), device))
+        else:
+            outputs += _write(name, views, prediction, options, folder)
         ctx.check()
     if options.export_feat and "feat_vis" not in options.exports:
         outputs += _features(views, folder / "feat_vis", options.feat_vis_fps)
@@ -150,6 +157,27 @@ def _colmap(views: Da3Views, prediction: Prediction, folder: Path) -> Output:
     files = [(path, f"sparse/{path.name}") for path in write_model(folder, model)]
     write_zip(folder.with_suffix(".zip"), files)
     return Output("colmap_model", str(folder.with_suffix(".zip")), "archive", "COLMAP model with dense points")
+
+
+def write_splat_video(views: Da3Views, options: Da3Options, folder: Path, device: torch.device | None = None) -> Output:
+    """Splats and their depth side by side along a camera path, 24 pictures a second."""
+    g = views.gaussians
+    parts = (g.means, g.scales, g.rotations, g.opacities, g.harmonics.transpose(2, 3))
+    splats = Gaussians(*(part[0].float().numpy() for part in parts))
+    height, width = views.depth.shape[1:]
+    E = views.extrinsics[:, :3].astype(np.float64)
+    E[:, :, 3] /= views.scale_factor  # splats keep the units they were made in
+    path = trajectory(options.gs_trajectory, E, views.intrinsics)
+    target = folder / f"0000_{options.gs_trajectory}.mp4"
+    limits: tuple[float, float] | None = None
+    with VideoWriter(target, FPS, (2 * width + rules.GAP, height), crf=_CRF[options.gs_video_quality]) as video:
+        for picture in render_many(splats, path.extrinsics(), path.intrinsics, (width, height), device):
+            limits = limits or rules.log_depth_limits(torch.from_numpy(picture.depth))
+            depth = rules.log_depth_colours(torch.from_numpy(picture.depth)[None], limits)[0]
+            color = torch.from_numpy(picture.color).permute(2, 0, 1).clamp(0, 1)
+            joined = rules.joined(color, depth, 2).permute(1, 2, 0)
+            video.write((joined.numpy() * 255).astype(np.uint8))
+    return Output("gs_video", str(target), "video", f"Splats, path {options.gs_trajectory}")
 
 
 def write_viewer_splats(views: Da3Views, prediction: Prediction, path: Path) -> Output:

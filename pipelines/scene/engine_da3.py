@@ -109,7 +109,11 @@ def gather(
         why = f" ({state.warnings[-1]})" if state.warnings else ""
         raise InputError(f"None of the photos could be read; use JPEG, PNG, WEBP or TIFF images{why}")
     extrinsics, lenses, grids = None, None, [None] * len(photos)
-    if source.kind == "colmap" and options.da3.known_cameras and checkpoint.multi_view:
+    given = source.kind == "colmap" and options.da3.known_cameras and checkpoint.multi_view
+    if given and wants_splats(options.da3):
+        state.warnings.append("Splats live among estimated cameras: the cameras of the COLMAP folder were not used")
+        given = False
+    if given:
         photos, extrinsics, lenses, grids = yield from known_cameras(source, photos, ctx, state)
     elif not checkpoint.multi_view:
         lenses = [assumed_lens(photo, options.da3.fov_degrees) for photo in photos]

@@ -63,18 +63,24 @@ def option_parameters(pipeline: Pipeline) -> list[inspect.Parameter]:
 
 
 def _run(pipeline: Pipeline, given: dict[str, Any]) -> None:
+    formats = parse_formats(pipeline.id, given["export_format"])
+    if pipeline.id == "scene" and not given.get("da3_exports"):
+        given["da3_exports"] = ",".join(scene.asked_exports(formats)) or None
     options = read_options(pipeline, given)
     paths = list(given["inputs"] or ())
     if pipeline.id == "scene":
         paths = scene.by_mode(paths, given["image_extensions"])
     inputs: Inputs = talk.inputs_of(pipeline, given) if pipeline.id == "talk" else assign(pipeline, paths)
-    formats = parse_formats(pipeline.id, given["export_format"])
-    if given["server"]:
+    server = scene.server_of(given) if pipeline.id == "scene" else given["server"]
+    if given.get("auto_cleanup"):
+        scene.empty(given["export_dir"])
+    if server:
         from studio.cli.remote import run_there
 
-        run_there(given["server"], pipeline, inputs, options, formats, given["export_dir"], given["quiet"])
+        run_there(server, pipeline, inputs, options, formats, given["export_dir"], given["quiet"])
         return
-    settings = Settings.from_env(os.environ, device=given["device"])
+    environment = {**os.environ, "DA3_MODEL_DIR": given["model_dir"]} if given.get("model_dir") else os.environ
+    settings = Settings.from_env(environment, device=given["device"])
     with Studio.build(settings) as studio:
         job = studio.jobs.submit(
             pipeline.id, inputs, options, LOCAL_OWNER, title=given["title"] or "", keep="reference"
@@ -106,6 +112,12 @@ def _inputs(pipeline: Pipeline) -> list[inspect.Parameter]:
     about = f"{wanted(pipeline).capitalize()}."
     if pipeline.id == "scene":
         about = f"[auto|image|images|video|colmap] then {wanted(pipeline)}."
+        loose = parameter("inputs", list[str], typer.Argument(help=about, metavar="INPUT"))
+        more = [
+            parameter(name, kind, typer.Option(..., *flags, help=text, rich_help_panel=_PANEL), default)
+            for name, flags, kind, default, text in scene.FLAGS
+        ]
+        return [loose, *more]
     if pipeline.id == "talk":
         loose = parameter("inputs", list[str] | None, typer.Argument(help=about, metavar="[INPUT]"), default=None)
         return [loose, *(parameter(n, Path | None, typer.Option(..., *f, help=h), None) for f, n, h in talk.FLAGS)]

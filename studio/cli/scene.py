@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, get_args
 
 from models.runtime.errors import InputError
 from pipelines.media.sniff import describe, sniff
+from pipelines.scene.options import Da3Export
 from studio.intake import counted
 
 MODES = ("auto", "image", "images", "video", "colmap")
@@ -13,14 +17,52 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "filter_confidence_percentile": ("conf-thresh-percentile",),
     "filter_point_budget": ("num-max-points",),
 }
+# (names of the flag, type, default, help): what the original tool takes beside the options.
+FLAGS: tuple[tuple[str, tuple[str, ...], Any, Any, str], ...] = (
+    ("model_dir", ("--model-dir",), str | None, None, "Released folder or name of a Depth Anything 3 checkpoint."),
+    ("use_backend", ("--use-backend/--no-use-backend",), bool, False, "Let the studio at --backend-url do the work."),
+    ("backend_url", ("--backend-url",), str, "http://127.0.0.1:7860/da3", "Address of a running studio."),
+    ("auto_cleanup", ("--auto-cleanup/--no-auto-cleanup",), bool, False, "Empty --export-dir before writing to it."),
+)
 ROLES: dict[str, tuple[str, ...]] = {
     "glb": ("scene",),
-    "npz": ("prediction",),
-    "mini_npz": ("prediction",),
+    "npz": ("npz", "prediction"),
+    "mini_npz": ("mini_npz", "prediction"),
     "ply": ("points",),
-    "colmap": ("colmap",),
-    "depth_vis": ("depth", "depth_video"),
+    "colmap": ("colmap_model", "colmap"),
+    "depth_vis": ("depth_vis", "depth", "depth_video"),
+    "feat_vis": ("feat_vis",),
+    "gs_ply": ("gs_ply", "splats"),
+    "gs_video": ("gs_video",),
 }
+
+
+def server_of(given: Mapping[str, Any]) -> str | None:
+    """The studio that is to do the work: ``--server``, or the one behind ``--backend-url``."""
+    if given["server"] or not given["use_backend"]:
+        return given["server"]
+    return given["backend_url"].rstrip("/").removesuffix("/da3")
+
+
+def empty(folder: Path | None) -> None:
+    """Deletes what is in an export folder.
+
+    Raises:
+        InputError: it is no folder to be emptied: the root, a home, or one that holds a repository.
+    """
+    if folder is None or not folder.is_dir():
+        return
+    folder = folder.resolve()
+    if folder in (Path(folder.anchor), Path.home()) or Path.cwd().is_relative_to(folder) or (folder / ".git").exists():
+        raise InputError(f"{folder} will not be emptied; name a folder of its own as --export-dir")
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def asked_exports(formats: frozenset[str]) -> tuple[str, ...]:
+    """The further files of engine ``da3`` that the names of an export format call for."""
+    known = get_args(Da3Export)
+    return tuple(name for name in known if name in formats)
 
 
 def by_mode(given: list[str], extensions: str | None) -> list[Path]:
