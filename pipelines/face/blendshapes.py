@@ -81,7 +81,7 @@ def _spread(moves: dict[int, tuple[float, float, float]], reach: float) -> Array
 def _jaw_share() -> Array:
     """How far each landmark follows the jaw (468,), 0..1."""
     known = dict.fromkeys((*SKULL, *STILL, *UPPER_OUTER[2:-2], *UPPER_INNER[2:-2]), 0.0)
-    known |= {i: 0.12 for i in (185, 409, 191, 415)} | JAW
+    known |= dict.fromkeys((185, 409, 191, 415), 0.12) | JAW
     lower = (*LOWER_OUTER[1:-1], *LOWER_INNER[1:-1])
     points = canonical_face().positions
     half = abs(points[CORNERS[1], 0])

@@ -77,7 +77,7 @@ class CanonicalFace:
         parts = [points]
         for ring in (self.right_eye, self.left_eye):
             lids = source[ring] - (0, 0, EYE_DEPTH)
-            parts += [lids, lids.mean(0, keepdims=True) + (0, 0, EYE_BULGE)]
+            parts += [lids, lids.mean(0, keepdims=True) - (0, 0, -EYE_BULGE)]
         parts.append(self._inside(points[self.mouth]))
         return np.concatenate(parts)
 

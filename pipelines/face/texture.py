@@ -1,4 +1,4 @@
-"""A texture for the face mesh: what the photo shows, the other side mirrored where it shows nothing, the rest filled."""
+"""A texture for the face mesh: what the photo shows, else its mirror image, else a smooth fill."""
 
 from __future__ import annotations
 

@@ -1,0 +1,178 @@
+"""Files and pictures of measured heads."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.geometry.cameras import resize_intrinsics
+from pipelines.export.glb import GlbBuilder, Material
+from pipelines.export.glb_rig import Clip, add_morphs
+from pipelines.export.obj import write_obj
+from pipelines.face.blendshapes import NAMES
+from pipelines.face.canonical import canonical_face
+from pipelines.face.expression import Performance, RestingFace
+from pipelines.face.facemesh import FaceLens, HeadFit
+from pipelines.media.atomic import replacing
+from pipelines.render.depth_color import colorize, inverse_depth, valid_depth, value_range
+from pipelines.render.raster import rasterize_mesh
+from pipelines.render.shading import Camera, Picture, render_mesh, vertex_normals
+
+Image = NDArray[np.uint8]
+SHOWN_SIDE = 1280  # pixels of the pictures that are shown
+VIEW, DISTANCE = 480, 0.75  # pixels and metres of the camera that shows a head by itself
+FACING = np.diag([1.0, -1.0, -1.0])  # head axes as seen by a camera in front
+MIDDLE = np.array([0.0, -0.035, -0.02])  # of a head, metres
+GREY = (236, 238, 237)
+NOTE = "estimated from landmarks; gaze and tongue are not estimated and stay 0"
+PLOTTED = 8  # curves that move most
+
+
+def shown_copy(photo: Image, lens: FaceLens) -> tuple[Image, FaceLens, float]:
+    """The photo at the size in which it is shown, its lens, and the factor between the two."""
+    factor = min(1.0, SHOWN_SIDE / max(photo.shape[:2]))
+    if factor == 1.0:
+        return photo, lens, 1.0
+    size = (round(photo.shape[1] * factor), round(photo.shape[0] * factor))
+    small = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+    return small, FaceLens(resize_intrinsics(lens.intrinsics, factor, factor), size), factor
+
+
+def write_head(path: Path, rest: RestingFace | None, vertices: NDArray[np.floating], texture: Image,
+               clip: Performance | None = None, head_motion: bool = True) -> Path:  # fmt: skip
+    """A textured GLB; with ``rest`` it has the 52 expressions as morph targets, with ``clip`` it plays them."""
+    face = canonical_face()
+    builder = GlbBuilder()
+    group = builder.add_group("head")
+    material = Material(texture=texture, roughness=0.8, jpeg_quality=92)
+    normals = vertex_normals(vertices, face.faces)
+    mesh = builder.add_mesh(vertices, face.faces, normals, face.uv, material=material, name="face", parent=group)
+    if rest is not None:
+        add_morphs(builder, mesh, NAMES, rest.morphs())
+    if clip is not None:
+        motion = Clip(builder, "expression")
+        motion.morph(mesh, clip.times, clip.weights)
+        if head_motion:
+            motion.rotate(group, clip.times, FACING @ clip.rotations)
+    return builder.save(path)
+
+
+def write_head_obj(path: Path, vertices: NDArray[np.floating], texture: Image) -> list[Path]:
+    face = canonical_face()
+    return write_obj(path, vertices, face.faces, uv=face.uv, textures={"map_Kd": texture})
+
+
+def head_picture(vertices: NDArray[np.floating], texture: Image, turn: NDArray[np.floating] | None = None,
+                 size: int = VIEW, samples: int = 2) -> Image:  # fmt: skip
+    """A head by itself, from the front or with the rotation (3, 3) from head to camera axes."""
+    rotation = FACING if turn is None else np.asarray(turn, np.float64)
+    extrinsics = np.eye(4)
+    extrinsics[:3, :3] = rotation
+    extrinsics[:3, 3] = (0, 0, DISTANCE) - rotation @ MIDDLE
+    focal = size * 2.55
+    K = np.array([[focal, 0, (size - 1) / 2], [0, focal, (size - 1) / 2], [0, 0, 1.0]])
+    face = canonical_face()
+    camera = Camera(extrinsics, K, size, size)
+    return render_mesh(
+        camera, vertices, face.faces, texture=texture, uv=face.uv, background=GREY, supersample=samples
+    ).color
+
+
+def over_photo(photo: Image, lens: FaceLens, fit: HeadFit, texture: Image) -> Image:
+    """The photo with the textured head drawn over it."""
+    face = canonical_face()
+    camera = Camera(fit.extrinsics, lens.intrinsics, photo.shape[1], photo.shape[0])
+    drawn: Picture = render_mesh(
+        camera, fit.vertices(face), face.faces, texture=texture, uv=face.uv, supersample=1, background=(0, 0, 0)
+    )
+    alpha = drawn.alpha[..., None].astype(np.float32) / 255
+    return (drawn.color * alpha + photo * (1 - alpha) + 0.5).astype(np.uint8)
+
+
+def depth_picture(photo: Image, lens: FaceLens, fits: Sequence[HeadFit]) -> Image:
+    """Nearness of all heads of a photo in colours."""
+    face = canonical_face()
+    depth = np.full(photo.shape[:2], np.inf)
+    for fit in fits:
+        found = rasterize_mesh(
+            fit.vertices(face), face.faces, fit.extrinsics, lens.intrinsics, photo.shape[0], photo.shape[1]
+        )
+        depth = np.minimum(depth, found.depth)
+    valid = valid_depth(depth)
+    near = inverse_depth(depth)
+    return colorize(near, valid, value_range(near, valid))
+
+
+def landmark_picture(photo: Image, landmarks: Sequence[NDArray[np.floating]], numbers: Sequence[int]) -> Image:
+    """The photo with the mesh and the number of every face drawn on it."""
+    face = canonical_face()
+    canvas = np.ascontiguousarray(photo).copy()
+    skin = face.faces[face.skin_faces]
+    edges = np.unique(np.sort(np.concatenate([skin[:, [0, 1]], skin[:, [1, 2]], skin[:, [2, 0]]]), axis=1), axis=0)
+    for points, number in zip(landmarks, numbers, strict=True):
+        at = np.rint(points[:, :2] * 8).astype(np.int32)
+        wires = canvas.copy()
+        cv2.polylines(wires, list(at[edges]), False, (90, 220, 190), 1, cv2.LINE_AA, 3)
+        canvas = cv2.addWeighted(wires, 0.55, canvas, 0.45, 0)
+        radius = max(1, round(np.ptp(points[:, 1]) / 260))
+        for x, y in at:
+            cv2.circle(canvas, (int(x), int(y)), radius * 8, (255, 255, 255), -1, cv2.LINE_AA, 3)
+        size = max(0.5, float(np.ptp(points[:, 1])) / 300)
+        corner = (int(points[:, 0].min()), max(int(points[:, 1].min()) - 6, int(24 * size)))
+        for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 2)):
+            cv2.putText(canvas, str(number), corner, cv2.FONT_HERSHEY_SIMPLEX, size, colour, width, cv2.LINE_AA)
+    return canvas
+
+
+def parameters(fit: HeadFit, lens: FaceLens, weights: NDArray[np.floating] | None) -> dict[str, object]:
+    """What a head's numbers are, for JSON."""
+    yaw, pitch, roll = (round(a, 2) for a in fit.angles)
+    told: dict[str, object] = {
+        "yaw": yaw,
+        "pitch": pitch,
+        "roll": roll,
+        "extrinsics": fit.extrinsics.round(6).tolist(),
+        "intrinsics": lens.intrinsics.round(4).tolist(),
+        "scale": round(fit.scale, 5),
+    }
+    if weights is not None:
+        told["expression"] = {n: round(float(w), 4) for n, w in zip(NAMES, weights, strict=True)}
+    return told
+
+
+def write_curves(folder: Path, stem: str, clip: Performance, fps: Fraction) -> None:
+    """``STEM.csv`` (one row per frame), ``STEM.json`` and the plot ``STEM_plot.json``."""
+    with replacing(folder / f"{stem}.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["frame", "time", "seen", *NAMES])
+        for i in range(clip.count):
+            values = [f"{w:.4f}" for w in clip.weights[i]]
+            rows.writerow([i, f"{clip.times[i]:.4f}", int(clip.seen[i]), *values])
+    told = {
+        "fps": float(fps),
+        "note": NOTE,
+        "names": list(NAMES),
+        "times": clip.times.round(4).tolist(),
+        "seen": clip.seen.tolist(),
+        "weights": clip.weights.round(4).tolist(),
+    }
+    (folder / f"{stem}.json").write_text(json.dumps(told), encoding="utf-8")
+    most = np.argsort(-np.ptp(clip.weights, axis=0), kind="stable")[:PLOTTED]
+    traces = [
+        {"type": "scatter", "mode": "lines", "name": NAMES[k], "x": clip.times.round(3).tolist(),
+         "y": clip.weights[:, k].round(3).tolist()}
+        for k in most
+    ]  # fmt: skip
+    layout = {
+        "title": {"text": "Expression, the curves that move most (estimated)"},
+        "xaxis": {"title": {"text": "seconds"}},
+        "yaxis": {"range": [0, 1.02]},
+    }
+    (folder / f"{stem}_plot.json").write_text(json.dumps({"data": traces, "layout": layout}), encoding="utf-8")

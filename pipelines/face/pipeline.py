@@ -1,0 +1,89 @@
+"""The Face pipeline: photos or a video of faces in, textured heads in metres out, with expressions that can move."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.runtime.errors import InputError
+from pipelines.base import Engine, Event, InputRole, Inputs, Result, RunContext, choose_engine, ready_weights
+from pipelines.face.engine_facemesh import FacemeshEngine
+from pipelines.face.options import FaceOptions
+from pipelines.face.state import FaceState
+from pipelines.media.sniff import describe, sniff
+
+MOST_PHOTOS = 40
+
+
+@dataclass(frozen=True)
+class FacePlan:
+    """What ``infer`` needs."""
+
+    engine: str
+    weights: tuple[str, ...]
+    sources: tuple[Path, ...]
+    driver: Path | None
+
+
+class FacePipeline:
+    """Photos or video -> textured heads, landmarks, depth, parameters, expression curves."""
+
+    id = "face"
+    title = "Face"
+    tagline = "A photo or video of a face becomes a textured 3D head with camera, landmarks and moving expressions."
+    options = FaceOptions
+    roles = (
+        InputRole("source", "Photos or a video of faces", ("image", "video"), 1, MOST_PHOTOS),
+        InputRole("driver", "Photo or video whose expression to take", ("image", "video"), 0, 1),
+    )
+    engines = (
+        Engine(
+            "facemesh",
+            "Face mesh",
+            embedded=True,
+            weights=(
+                (
+                    "mediapipe-face-detection-short-range",
+                    "mediapipe-face-detection-full-range-sparse",
+                    "mediapipe-face-landmark",
+                ),
+            ),
+            licence="Apache-2.0 (MediaPipe face networks); mesh, texture layout and expressions are the studio's own",
+            needs="a face of at least 16 pixels",
+        ),
+    )
+
+    def prepare(self, inputs: Inputs, options: FaceOptions, ctx: RunContext) -> FacePlan:
+        """Checks the files and chooses the engine.
+
+        Raises:
+            InputError: nothing to work on, a video among photos, or a file of another kind.
+            WeightsMissing: the engine asked for lacks weights.
+        """
+        engine = choose_engine(self, options.engine, ctx.weights)
+        sources, driver = inputs.get("source"), inputs.one("driver")
+        if not sources:
+            raise InputError("Add a photo or a video of a face")
+        kinds = {}
+        for path in (*sources, *((driver,) if driver else ())):
+            found = sniff(path)
+            if found.kind not in ("image", "video"):
+                raise InputError(f"{path.name} is {describe(found)}; photos or a video of faces are needed")
+            kinds[path] = found.kind
+        if len(sources) > 1 and any(kinds[path] == "video" for path in sources):
+            raise InputError("One video at a time, or photos alone: a video among several files cannot be used")
+        if driver is not None and kinds[sources[0]] == "video":
+            raise InputError("An expression is put on a photo; give a photo first, then the photo or video to follow")
+        return FacePlan(engine.name, ready_weights(engine, ctx.weights) or (), tuple(sources), driver)
+
+    def infer(self, plan: FacePlan, options: FaceOptions, ctx: RunContext) -> Iterator[Event]:
+        """Finds, measures, paints and writes the heads."""
+        yield from FacemeshEngine(options, ctx).run(plan.sources, plan.driver)
+
+    def finish(self, plan: FacePlan, options: FaceOptions, ctx: RunContext) -> Result:
+        """Names the results."""
+        state = FaceState.load(ctx.out_dir / "work")
+        shutil.rmtree(ctx.out_dir / "work", ignore_errors=True)
+        return Result(plan.engine, tuple(state.outputs), state.summary, tuple(state.warnings), plan.weights)
