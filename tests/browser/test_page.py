@@ -211,7 +211,7 @@ def test_a_file_that_is_no_checkpoint_is_refused(studio, open_page, tmp_path) ->
     page.locator(".toast-body").filter(has_text=re.compile("bytes instead of|safetensors")).first.wait_for()
 
 
-@pytest.mark.parametrize(("width", "height", "dark"), [(1400, 950, True), (390, 844, False), (390, 844, True)])
+@pytest.mark.parametrize(("width", "height", "dark"), [(1400, 950, True), (390, 844, False)])
 def test_dark_and_phone(studio, open_page, photos, tmp_path, width, height, dark) -> None:
     page = steps.ready(open_page(studio.url, width, height, dark))
     assert page.evaluate("document.body.classList.contains('dark')") == dark

@@ -18,12 +18,15 @@ from models.runtime.errors import InputError, LimitExceeded, NotFound
 from models.runtime.settings import Limits, Settings
 from pipelines.base import Engine, InputRole, Inputs, Options, Progress
 from pipelines.export.glb import GlbBuilder
+from pipelines.scene.options import SceneOptions
+from studio import forms
 from studio.intake import assign
 from studio.runs import OutputRecord, RunStore
 from studio.ui import components as html
 from studio.ui.framing import camera_distance
 from studio.ui.options_panel import options_panel
 from studio.ui.serving import address, shown
+from studio.ui.tabs import scene
 from studio.ui.thumbs import data_uri, strip
 from studio.ui.visitor import caller_of
 
@@ -220,3 +223,13 @@ def test_camera_stands_where_it_sees_nearly_all_points(tmp_path: Path) -> None:
     box.export(tmp_path / "box.glb")
     assert camera_distance(tmp_path / "box.glb") is None
     assert camera_distance(tmp_path / "points.ply") is None
+
+
+def test_examples_name_files_and_options_that_exist() -> None:
+    found = scene.examples()
+    assert found
+    known = {spec.name for spec in forms.specs(SceneOptions)}
+    for example in found:
+        assert set(example.options) <= known
+        forms.build(SceneOptions, example.options)
+        assert all(path.is_file() for path in (*example.files, example.picture))

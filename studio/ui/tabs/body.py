@@ -11,6 +11,13 @@ from studio.ui.tabs.pipeline_tab import PipelineTab
 ID = "body"
 EXAMPLES_DIR = Path(__file__).resolve().parents[3] / "examples" / "body"
 
+WORDS = {
+    "measure": "Looking for people",
+    "regress": "Looking for people",
+    "solve": "Bending the joints",
+    "draw": "Drawing the bodies",
+}
+
 
 class BodyTab(PipelineTab):
     """Draws the tab inside the page and connects it."""
@@ -22,12 +29,7 @@ class BodyTab(PipelineTab):
         "Add a photo or a video of people: everybody in it becomes a posed body, with an overlay to check it by and "
         "motion files for animation programs.",
     )
-    words = {
-        "measure": "Looking for people",
-        "regress": "Looking for people",
-        "solve": "Bending the joints",
-        "draw": "Drawing the bodies",
-    }
+    words = WORDS
     basic = ("people_multi_person", "motion_smoothing")
 
     def __init__(self, shell: Shell) -> None:

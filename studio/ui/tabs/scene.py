@@ -38,6 +38,8 @@ WORDS = {
     "stereo": "Measuring depth",
     "frames": "Choosing frames",
 }
+# Smaller than the defaults, so that the examples take seconds on two processor cores.
+QUICK = {"sfm_depth_side": 320, "sfm_max_features": 3000}
 SINGLE = (
     "One photo: the built-in engine finds depth by comparing views, so it needs at least two photos of the same place "
     "taken from different spots; it does not invent depth.",
@@ -51,9 +53,10 @@ def examples() -> list[Example]:
     room = sorted((EXAMPLES_DIR / "room" / "photos").glob("*.jpg"))
     walk = EXAMPLES_DIR / "room" / "walk.mp4"
     if len(room) >= 2:
-        found.append(Example("Room", f"{len(room)} rendered photos", tuple(room), room[0]))
+        found.append(Example("Room", f"{len(room)} rendered photos", tuple(room), room[0], QUICK))
     if walk.is_file() and room:
-        found.append(Example("Walk", "a short video", (walk,), room[len(room) // 2]))
+        quick = {**QUICK, "video_max_frames": 16}
+        found.append(Example("Walk", "a short video", (walk,), room[len(room) // 2], quick))
     skimage = find_spec("skimage")
     if skimage is not None and skimage.origin:
         pair = tuple(Path(skimage.origin).parent / "data" / f"motorcycle_{side}.png" for side in ("left", "right"))
