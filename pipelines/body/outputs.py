@@ -251,7 +251,7 @@ def meta(person: Person, row: int, state: BodyState, source: str) -> dict[str, o
 
 def obj_text(vertices: Array, faces: Array) -> str:
     """The original's OBJ: ``v x y z`` in shortest float text, ``f a/a b/b c/c``, nothing else."""
-    lines = [f"v {x} {y} {z}\n" for x, y, z in np.asarray(vertices).tolist()]
+    lines = ["v " + " ".join(map(str, row)) + "\n" for row in np.asarray(vertices)]
     lines += [f"f {a}/{a} {b}/{b} {c}/{c}\n" for a, b, c in (np.asarray(faces) + 1).tolist()]
     return "".join(lines)
 
