@@ -13,7 +13,9 @@ from models.runtime.gpu import gpu
 from models.runtime.settings import Settings
 from models.talking.bisenet import normalise
 from models.talking.checkpoint import load
+from models.talking.deepspeech import from_constants
 from models.talking.dinet import mask_box
+from models.talking.graph_constants import float_constants
 from models.talking.onnx_session import OnnxNetwork, xseg_mask
 from models.talking.wav2lip import mask_lower_half
 
@@ -36,6 +38,10 @@ class NetworkFile:
         key = f"talking/{self.network}@{self.path}"
         if self.onnx:
             return ModelSpec(key, lambda device: OnnxNetwork(self.path, device), self.path.stat().st_size)
+        if self.network == "deepspeech":
+            return ModelSpec(
+                key, lambda device: from_constants(float_constants(self.path), self.path.name).eval().to(device)
+            )
         return ModelSpec(key, lambda device: load(self.network, self.path, device))
 
 
@@ -47,6 +53,14 @@ def to_tensor(pictures: np.ndarray, device: torch.device) -> torch.Tensor:
 def to_pictures(tensor: torch.Tensor) -> np.ndarray:
     """The inverse of ``to_tensor``, values clipped and cut to whole grey levels."""
     return (tensor.clamp(0, 1) * 255).permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
+
+
+@gpu(duration=60)
+def letter_scores(file: NetworkFile, settings: Settings, rows: np.ndarray) -> np.ndarray:
+    """DeepSpeech's scores (T, 29) float32 for its input rows (T, 494)."""
+    cache = ModelCache.shared(settings)
+    with cache.use(file.spec()) as network, torch.inference_mode():
+        return network(torch.from_numpy(rows).to(cache.device)).cpu().numpy()
 
 
 @gpu(duration=30)

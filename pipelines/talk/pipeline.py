@@ -41,6 +41,7 @@ from pipelines.talk.speech import Speech, listen
 from pipelines.talk.work import TalkEngine, TalkWork, speaker
 
 ENGINES = {
+    "dinet": "pipelines.talk.engine_dinet:DinetEngine",
     "wav2lip": "pipelines.talk.engine_wav2lip:Wav2LipEngine",
     "viseme": "pipelines.talk.engine_viseme:VisemeEngine",
 }
@@ -95,6 +96,14 @@ class TalkPipeline:
         InputRole("voice", "Voice", ("audio", "video"), 0, 1),
     )
     engines = (
+        Engine(
+            "dinet",
+            "DINet",
+            embedded=False,
+            weights=(("dinet-256mouth", "dinet-deepspeech", *FACE_FILES),),
+            licence="DINet: its authors state no licence; DeepSpeech (MPL-2.0)",
+            needs="a face seen from the front, at 25 frames a second best",
+        ),
         Engine(
             "wav2lip",
             "Wav2Lip",

@@ -12,6 +12,10 @@ import torch
 
 from models.runtime.errors import WeightsInvalid, WeightsMissing
 from models.runtime.weights import WeightsStore
+from models.talking.deepspeech import from_constants
+from models.talking.dinet import Dinet
+from models.talking.graph_constants import float_constants
+from models.talking.onnx_session import OnnxNetwork, head_angles
 from models.talking.wav2lip import Wav2Lip
 from pipelines.base import Inputs, RunContext, run
 from pipelines.media.image import read_image
@@ -95,3 +99,104 @@ def test_auto_takes_the_network_once_it_is_there(ctx: RunContext, talk: Callable
 
     assert choose_engine(TalkPipeline(), "auto", ctx.weights).name == "viseme"
     assert choose_engine(TalkPipeline(), "auto", with_files(ctx, wav2lip=wav2lip).weights).name == "wav2lip"
+
+
+def _field(number: int, payload: bytes) -> bytes:
+    return _number(number << 3 | 2) + _number(len(payload)) + payload
+
+
+def _number(value: int) -> bytes:
+    out = b""
+    while value > 0x7F:
+        out += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return out + bytes([value])
+
+
+def frozen_graph(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """A TensorFlow GraphDef of constants, as its schema says."""
+    graph = b""
+    for name, array in arrays.items():
+        shape = b"".join(_field(2, b"\x08" + _number(n)) for n in array.shape)
+        tensor = b"\x08\x01" + _field(2, shape) + _field(4, array.astype("<f4").tobytes())
+        attribute = _field(1, b"value") + _field(2, _field(8, tensor))
+        graph += _field(1, _field(1, name.encode()) + _field(2, b"Const") + _field(5, attribute))
+    return graph
+
+
+def speech_constants(width: int = 8) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    shapes = {"h1": (494, width), "h2": (width, width), "h3": (width, 2 * width), "h5": (2 * width, width)}
+    shapes |= {"h6": (width, 29), "b1": (width,), "b2": (width,), "b3": (2 * width,), "b5": (width,), "b6": (29,)}
+    for side in ("fw", "bw"):
+        cell = f"bidirectional_rnn/{side}/basic_lstm_cell"
+        shapes |= {f"{cell}/kernel": (3 * width, 4 * width), f"{cell}/bias": (4 * width,)}
+    return {name: rng.normal(0, 0.2, shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def test_deepspeech_follows_its_formulas(tmp_path: Path) -> None:
+    """The graph's own arithmetic (BasicLSTMCell with a forget bias of one), written out step by step."""
+    constants = speech_constants()
+    path = tmp_path / "output_graph.pb"
+    path.write_bytes(frozen_graph(constants))
+    read = float_constants(path)
+    assert all(np.array_equal(read[name], array) for name, array in constants.items())
+    rows = np.random.default_rng(1).normal(size=(7, 494)).astype(np.float32)
+
+    def dense(x: np.ndarray, n: int) -> np.ndarray:
+        return np.clip(x @ constants[f"h{n}"] + constants[f"b{n}"], 0, 20)
+
+    def sigmoid(x: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-x))
+
+    def cell(x: np.ndarray, side: str) -> np.ndarray:
+        kernel = constants[f"bidirectional_rnn/{side}/basic_lstm_cell/kernel"]
+        bias = constants[f"bidirectional_rnn/{side}/basic_lstm_cell/bias"]
+        h, c, out = np.zeros(8), np.zeros(8), []
+        for row in x:
+            i, j, f, o = np.split(np.concatenate([row, h]) @ kernel + bias, 4)
+            c = c * sigmoid(f + 1.0) + sigmoid(i) * np.tanh(j)
+            h = np.tanh(c) * sigmoid(o)
+            out.append(h)
+        return np.stack(out)
+
+    x = dense(dense(dense(rows, 1), 2), 3)
+    both = np.concatenate([cell(x, "fw"), cell(x[::-1], "bw")[::-1]], axis=1)
+    want = dense(both, 5) @ constants["h6"] + constants["b6"]
+    with torch.inference_mode():
+        got = from_constants(read, path.name)(torch.from_numpy(rows)).numpy()
+    assert np.abs(got - want).max() < 1e-5
+
+
+def test_a_broken_graph_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "output_graph.pb"
+    whole = frozen_graph(speech_constants())
+    for content in (b"", b"hello there, no graph", whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        with pytest.raises(WeightsInvalid):
+            from_constants(float_constants(path), path.name)
+
+
+def test_dinet_end_to_end(ctx: RunContext, portrait: Path, voice: Path, tmp_path: Path) -> None:
+    graph, checkpoint = tmp_path / "output_graph.pb", tmp_path / "dinet.pth"
+    graph.write_bytes(frozen_graph(speech_constants()))
+    torch.manual_seed(0)
+    state = {f"module.{name}": tensor for name, tensor in Dinet().state_dict().items()}
+    torch.save({"epoch": 1, "state_dict": {"net_g": state}}, checkpoint)
+    own = with_files(ctx, dinet_256mouth=checkpoint, dinet_deepspeech=graph)
+    result = finished(own, portrait, voice, engine="dinet", mark=False, preview_seconds=0.12, blend={"batch": 2})
+    assert result.engine == "dinet"
+    assert probe(ctx.out_dir / "talk.mp4", ctx.settings.limits).frames == 3
+
+
+def test_onnx_files_tell_their_shapes(tmp_path: Path) -> None:
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"no network")
+    with pytest.raises(WeightsInvalid, match=r"broken\.onnx"):
+        OnnxNetwork(path, torch.device("cpu"))
+
+
+def test_head_angles() -> None:
+    yaw, pitch, roll = np.full((1, 120), -50.0), np.full((1, 66), -50.0), np.full((1, 66), -50.0)
+    yaw[0, 70], pitch[0, 33], roll[0, 30] = 50, 50, 50
+    assert np.allclose(head_angles(yaw, pitch, roll), [[30, 0, -9]])
