@@ -24,6 +24,7 @@ from pipelines.base import Inputs, Pipeline
 from studio import __version__, forms
 from studio.api import views
 from studio.api.auth import caller_dependency
+from studio.api.da3_backend import add_da3
 from studio.api.easy import add_easy
 from studio.api.errors import JsonRoute, Unauthorized, refusal
 from studio.api.uploads import Form, received
@@ -61,6 +62,8 @@ def build_router(studio: Studio) -> APIRouter:
         _add_pipeline(router, studio, caller, registry.get(pipeline_id))
     if "talk" in registry.available(studio.settings.tabs):
         add_easy(router, studio, caller)
+    if "scene" in registry.available(studio.settings.tabs):
+        add_da3(router, studio, caller)
     _add_openapi(router)
     _add_rest(router)
     return router
@@ -273,6 +276,7 @@ def _add_rest(router: APIRouter) -> None:
     @router.api_route("/health", methods=METHODS, include_in_schema=False)
     @router.api_route("/v1/{rest:path}", methods=METHODS, include_in_schema=False)
     @router.api_route("/easy/{rest:path}", methods=METHODS, include_in_schema=False)
+    @router.api_route("/da3/{rest:path}", methods=METHODS, include_in_schema=False)
     def unknown(request: Request) -> JSONResponse:
         allowed: set[str] = set()
         for route in known:
