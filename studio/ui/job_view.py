@@ -119,6 +119,7 @@ class JobView:
             **self.panel.busy(),
             self.run: gr.update(interactive=False),
             self.stop: gr.update(visible=mine, interactive=True, value="Stop"),
+            self.progress: gr.update(value=self._box(job.snapshot(), time.time() - created), visible=True),
             self.job_id: job.id,
             **({self.shell.last_job: [self.pipeline_id, job.id]} if mine else {}),
         }

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from models.runtime.errors import StudioError, WeightsMissing
 from pipelines import registry
@@ -25,8 +26,8 @@ class PipelineTab:
     """Draws the tab inside the page and connects it.
 
     What subclasses may state: ``run_label``, ``drop_label``, ``empty`` (title and text), ``views``, ``words`` for the
-    stages, ``basic`` options that stay in sight; and what they may override: ``examples``, ``advice``, ``draw_after``
-    and ``wire``.
+    stages, ``basic`` options that stay in sight; and what they may override: ``examples``, ``advice``, ``draw_more``,
+    ``with_more``, ``draw_after`` and ``wire``.
     """
 
     run_label = "Run"
@@ -62,6 +63,14 @@ class PipelineTab:
         """A note (HTML) on inputs that the chosen engine cannot make the best of, or an empty text."""
         return ""
 
+    def draw_more(self) -> Sequence[Component]:
+        """Draws further controls below the files; their values go to ``with_more``."""
+        return ()
+
+    def with_more(self, inputs: Inputs, values: Sequence[Any]) -> Inputs:
+        """The inputs together with what the further controls give."""
+        return inputs
+
     def draw_after(self) -> None:
         """Draws what can be done with a result, below it."""
 
@@ -76,7 +85,7 @@ class PipelineTab:
             **html.QUIET,
         )
         self.files.change(self._look_at, [self.files, self.engine], [self.given], **html.QUIET)
-        self.job.wire(self._read, [self.files, self.engine, *self.options.controls])
+        self.job.wire(self._read, [self.files, self.engine, *self.more, *self.options.controls])
 
     def _draw_inputs(self) -> None:
         words = wanted(self.pipeline)
@@ -88,6 +97,7 @@ class PipelineTab:
             elem_id=f"{self.id}-files",
         )
         self.given = html.block(visible=False, elem_id=f"{self.id}-given")
+        self.more = tuple(self.draw_more())
         examples_at = gr.Column()
         self.engine = engine_choice(self.pipeline.engines, elem_id=f"{self.id}-engine")
         self.engine_line = html.block(elem_id=f"{self.id}-engine-line")
@@ -108,7 +118,9 @@ class PipelineTab:
         return None
 
     def _read(self, files: Sequence[str] | None, engine: str, *values: Any) -> tuple[Inputs, Options]:
-        return assign(self.pipeline, files), self.options.build(values, {"engine": engine})
+        more = len(self.more)
+        inputs = self.with_more(assign(self.pipeline, files), values[:more])
+        return inputs, self.options.build(values[more:], {"engine": engine})
 
     def _engine_lines(self, engine: str | None) -> tuple[str, str]:
         """Which engine will run and why, and its terms."""
