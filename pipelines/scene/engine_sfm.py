@@ -237,11 +237,11 @@ def _depth(
         yield Progress("depth", done, n)
         ctx.check()
     yield Progress("ground")
-    below = find_ground(planned, sources, estimate_up(views.extrinsics)) if n >= 3 else None
+    below = find_ground(planned, sources, estimate_up(views.extrinsics), ctx.check) if n >= 3 else None
     level, level_score = np.zeros(canvas, np.float32), np.zeros(canvas, np.float32)
     if below is not None:
         ctx.check()
-        for i, (d, s) in enumerate(zip(*sweep_ground(planned, sources, below), strict=True)):
+        for i, (d, s) in enumerate(zip(*sweep_ground(planned, sources, below, ctx.check), strict=True)):
             h, w = sizes[i]
             level[i, :h, :w], level_score[i, :h, :w] = d, s
     yield Progress("consistency", 0, n)

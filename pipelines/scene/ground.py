@@ -7,7 +7,7 @@ what level sweeps find, and a narrow sweep around that plane gives the depth of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -53,8 +53,13 @@ def estimate_up(extrinsics: np.ndarray) -> np.ndarray:
     return top
 
 
-def find_ground(views: Sequence[View], source_ids: Sequence[Sequence[int]], up: np.ndarray) -> Ground | None:
-    """The plane the scene stands on, or None where the views agree on none."""
+def find_ground(
+    views: Sequence[View],
+    source_ids: Sequence[Sequence[int]],
+    up: np.ndarray,
+    check: Callable[[], None] = lambda: None,
+) -> Ground | None:
+    """The plane the scene stands on, or None where the views agree on none. ``check`` is called between views."""
     elevation = _vote(views, source_ids, up)
     if elevation is None:
         return None
@@ -62,6 +67,7 @@ def find_ground(views: Sequence[View], source_ids: Sequence[Sequence[int]], up: 
     points = []
     asked = [ids if i in _voters(source_ids) else () for i, ids in enumerate(source_ids)]
     for i, found in sweep_all(views, asked, lambda v, _: ground_planes(v, level, 0.6, 1.6, 160), _SWEEP):
+        check()
         if found is None:
             continue
         sure = (found.inverse > 0) & (found.score > 0.6) & (found.margin > 0.01)
@@ -71,7 +77,10 @@ def find_ground(views: Sequence[View], source_ids: Sequence[Sequence[int]], up: 
 
 
 def sweep_ground(
-    views: Sequence[View], source_ids: Sequence[Sequence[int]], ground: Ground
+    views: Sequence[View],
+    source_ids: Sequence[Sequence[int]],
+    ground: Ground,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Depth (H, W) and correlation (H, W) of each view where a narrow sweep agrees with the ground plane, else 0.
 
@@ -80,6 +89,7 @@ def sweep_ground(
     depths = [np.zeros_like(v.grey) for v in views]
     scores = [np.zeros_like(v.grey) for v in views]
     for i, found in sweep_all(views, source_ids, lambda v, _: ground_planes(v, ground, 0.8, 1.25, 64), _SWEEP):
+        check()
         if found is None:
             continue
         plane = _plane_inverse(views[i], ground)

@@ -19,8 +19,8 @@ COST_MAX = 127  # uint8 costs: 0 = identical windows, 127 = no correlation
 class SweepSettings:
     """How one view is swept. Costs are 0..127 per path.
 
-    ``radius``: half window of the correlation; ``keep``: how many of the best source views count at a pixel, so that a
-    surface hidden in some of them keeps a low cost; ``p1``/``p2``: penalties for a step of one plane and for any larger
+    ``radius``: half window of the correlation; ``keep``: how many (1..3) of the best source views count at a pixel, so
+    that a surface hidden in some of them keeps a low cost; ``p1``/``p2``: penalties for a step of one plane and for any larger
     step, the latter divided by the image gradient; ``noise``: grey levels below which texture is taken for noise.
     """
 
@@ -119,8 +119,18 @@ def cost_volume(
     sum_w = np.empty(wide, np.float32)
     sum_ww = np.empty(wide, np.float32)
     sum_wr = np.empty(wide, np.float32)
+    place_u = np.empty(w, np.float32)
+    place_v = np.empty(w, np.float32)
+    stride = np.int32(sources.shape[2])
+    below = np.uint32(sources.shape[2])
+    one = np.uint32(1)
+    box_w = np.empty(w, np.float32)
+    box_ww = np.empty(w, np.float32)
+    box_wr = np.empty(w, np.float32)
     scores = np.empty((n_src, band, w), np.float32)
-    best = np.empty(n_src, np.float32)
+    first = np.empty(w, np.float32)
+    second = np.empty(w, np.float32)
+    third = np.empty(w, np.float32)
     for y0 in range(0, h, band):
         n_rows = min(band, h - y0)
         for j in range(n_rows + 2 * radius):
@@ -129,7 +139,7 @@ def cost_volume(
                 padded[j, x] = ref[y, min(max(x - radius, 0), w - 1)]
         for d in range(n_planes):
             for s in range(n_src):
-                src = sources[s]
+                flat = sources[s].ravel()
                 u_max = np.float32(sizes[s, 1] - 1)
                 v_max = np.float32(sizes[s, 0] - 1)
                 m = M[d, s]
@@ -142,21 +152,23 @@ def cost_volume(
                     for x in range(w):
                         fx = np.float32(x)
                         z = a20 * fx + c2
-                        inv = np.float32(1.0) / z
+                        inv = np.float32(1.0) / (z if abs(z) > 1e-6 else np.float32(1e-6))
                         u = (a00 * fx + c0) * inv
                         v = (a10 * fx + c1) * inv
                         ok = (z > 1e-6) & (u >= 0) & (v >= 0) & (u <= u_max) & (v <= v_max)
                         inside[j, x] = ok
-                        u = min(max(u, np.float32(0.0)), u_max - np.float32(0.001))
-                        v = min(max(v, np.float32(0.0)), v_max - np.float32(0.001))
-                        iu = np.uint32(u)
-                        iv = np.uint32(v)
-                        fu = u - np.float32(iu)
-                        fv = v - np.float32(iv)
-                        p00 = src[iv, iu]
-                        p01 = src[iv, iu + np.uint32(1)]
-                        p10 = src[iv + np.uint32(1), iu]
-                        p11 = src[iv + np.uint32(1), iu + np.uint32(1)]
+                        place_u[x] = min(max(u, np.float32(0.0)), u_max - np.float32(0.001))
+                        place_v[x] = min(max(v, np.float32(0.0)), v_max - np.float32(0.001))
+                    for x in range(w):
+                        iu = np.int32(place_u[x])
+                        iv = np.int32(place_v[x])
+                        fu = place_u[x] - np.float32(iu)
+                        fv = place_v[x] - np.float32(iv)
+                        at = np.uint32(iv * stride + iu)
+                        p00 = flat[at]
+                        p01 = flat[at + one]
+                        p10 = flat[at + below]
+                        p11 = flat[at + below + one]
                         top = p00 + fu * (p01 - p00)
                         bottom = p10 + fu * (p11 - p10)
                         warped[j, x + radius] = top + fv * (bottom - top)
@@ -164,56 +176,56 @@ def cost_volume(
                         warped[j, k] = warped[j, radius]
                         warped[j, w + radius + k] = warped[j, w + radius - 1]
                 for j in range(n_rows):
-                    for x in range(wide):
-                        value = warped[j, x]
-                        sum_w[x] = value
-                        sum_ww[x] = value * value
-                        sum_wr[x] = value * padded[j, x]
-                    for k in range(1, side):
+                    if j == 0:
                         for x in range(wide):
-                            value = warped[j + k, x]
-                            sum_w[x] += value
-                            sum_ww[x] += value * value
-                            sum_wr[x] += value * padded[j + k, x]
+                            sum_w[x] = sum_ww[x] = sum_wr[x] = 0
+                        for k in range(side):
+                            for x in range(wide):
+                                value = warped[k, x]
+                                sum_w[x] += value
+                                sum_ww[x] += value * value
+                                sum_wr[x] += value * padded[k, x]
+                    else:  # the window moves down: one row comes, one goes
+                        for x in range(wide):
+                            value, gone = warped[j + side - 1, x], warped[j - 1, x]
+                            sum_w[x] += value - gone
+                            sum_ww[x] += value * value - gone * gone
+                            sum_wr[x] += value * padded[j + side - 1, x] - gone * padded[j - 1, x]
+                    for x in range(w):
+                        box_w[x], box_ww[x], box_wr[x] = sum_w[x], sum_ww[x], sum_wr[x]
+                    for k in range(1, side):
+                        for x in range(w):
+                            box_w[x] += sum_w[x + k]
+                            box_ww[x] += sum_ww[x + k]
+                            box_wr[x] += sum_wr[x + k]
                     y = y0 + j
                     for x in range(w):
-                        mean = sum_w[x]
-                        square = sum_ww[x]
-                        product = sum_wr[x]
-                        for k in range(1, side):
-                            mean += sum_w[x + k]
-                            square += sum_ww[x + k]
-                            product += sum_wr[x + k]
-                        mean *= area
-                        var = max(square * area - mean * mean, np.float32(0.0)) + floor
-                        cov = product * area - mean * ref_mean[y, x]
+                        mean = box_w[x] * area
+                        var = max(box_ww[x] * area - mean * mean, np.float32(0.0)) + floor
+                        cov = box_wr[x] * area - mean * ref_mean[y, x]
                         value = cov / np.sqrt(var * (max(ref_var[y, x], np.float32(0.0)) + floor))
                         scores[s, j, x] = value if inside[j + radius, x] else np.float32(-9.0)
             for j in range(n_rows):
                 for x in range(w):
-                    if n_src == 1:
-                        total = scores[0, j, x]
-                        total = _UNSEEN if total < -8 else total
-                    else:
-                        found = 0
-                        for s in range(n_src):
-                            value = scores[s, j, x]
-                            if value < -8:
-                                continue
-                            k = found
-                            while k > 0 and best[k - 1] < value:
-                                best[k] = best[k - 1]
-                                k -= 1
-                            best[k] = value
-                            found += 1
-                        if found == 0:
-                            total = _UNSEEN
-                        else:
-                            used = min(keep, found)
-                            total = np.float32(0.0)
-                            for k in range(used):
-                                total += best[k]
-                            total /= np.float32(used)
+                    first[x] = second[x] = third[x] = np.float32(-9.0)
+                for s in range(n_src):
+                    for x in range(w):  # the three best so far, sorted
+                        value = scores[s, j, x]
+                        rest = min(value, first[x])
+                        first[x] = max(value, first[x])
+                        value = min(rest, second[x])
+                        second[x] = max(rest, second[x])
+                        third[x] = max(value, third[x])
+                for x in range(w):
+                    total = first[x]
+                    used = np.float32(1.0)
+                    if keep > 1 and second[x] > -8:
+                        total += second[x]
+                        used += np.float32(1.0)
+                    if keep > 2 and third[x] > -8:
+                        total += third[x]
+                        used += np.float32(1.0)
+                    total = total / used if first[x] > -8 else _UNSEEN
                     total = min(max(total, np.float32(0.0)), np.float32(1.0))
                     cost[y0 + j, x, d] = np.uint8((np.float32(1.0) - total) * np.float32(COST_MAX) + np.float32(0.5))
     return cost
