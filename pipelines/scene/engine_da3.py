@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from pipelines.scene.da3_files import save_views
 from pipelines.scene.da3_inference import Da3Settings, Da3Views
 from pipelines.scene.da3_network import Checkpoint, check_request, choose_checkpoint, compute_views
 from pipelines.scene.da3_preprocess import Processed, join, process_one
+from pipelines.scene.engine_da3_long import infer_long, is_long
 from pipelines.scene.frames import WorkingPhoto, copy_frames, copy_photos
 from pipelines.scene.inputs import SceneSource
 from pipelines.scene.options import Da3Options, SceneOptions
@@ -76,16 +77,26 @@ def infer(source: SceneSource, options: SceneOptions, ctx: RunContext) -> Iterat
     state = SceneState(engine="da3", kind=source.kind, warnings=list(source.warnings))
     checkpoint = _checkpoint(options.da3, ctx)
     work = ctx.out_dir / "work"
-    views = yield from gather(source, options, ctx, state, checkpoint)
-    yield Progress("network", 0, len(views.photos), checkpoint.variant)
-    found = compute_views(views.batch, checkpoint, request_of(options.da3), ctx.settings, views.extrinsics)
-    ctx.check()
-    yield Progress("network", len(views.photos), len(views.photos), checkpoint.variant)
-    prediction = to_prediction(found, views, checkpoint, options.da3, state)
+    photos = yield from read_photos(source, options, ctx, state)
+    if not photos:
+        why = f" ({state.warnings[-1]})" if state.warnings else ""
+        raise InputError(f"None of the photos could be read; use JPEG, PNG, WEBP or TIFF images{why}")
+    state.summary["photos"] = len(photos)
+    settings = request_of(options.da3)
+    if source.kind != "colmap" and is_long(len(photos), options.da3, checkpoint):
+        prediction = yield from infer_long(photos, checkpoint, settings, options.da3, ctx, state)
+        prediction = in_metres(prediction, options.da3, state)
+    else:
+        views = yield from gather(source, photos, options, ctx, state, checkpoint)
+        yield Progress("network", 0, len(views.photos), checkpoint.variant)
+        found = compute_views(views.batch, checkpoint, settings, ctx.settings, views.extrinsics)
+        ctx.check()
+        yield Progress("network", len(views.photos), len(views.photos), checkpoint.variant)
+        prediction = to_prediction(found, views, checkpoint, options.da3, state)
+        if options.da3.exports or options.da3.export_feat or wants_splats(options.da3):
+            save_views(work / "da3.npz", found)
     describe(prediction, checkpoint, state)
     prediction.save(ctx.out_dir / "prediction.npz")
-    if options.da3.exports or options.da3.export_feat or wants_splats(options.da3):
-        save_views(work / "da3.npz", found)
     state.save(work)
 
 
@@ -101,13 +112,14 @@ def request_of(options: Da3Options) -> Da3Settings:
 
 
 def gather(
-    source: SceneSource, options: SceneOptions, ctx: RunContext, state: SceneState, checkpoint: Checkpoint
+    source: SceneSource,
+    photos: list[WorkingPhoto],
+    options: SceneOptions,
+    ctx: RunContext,
+    state: SceneState,
+    checkpoint: Checkpoint,
 ) -> Generator[Event, None, Views]:
-    """Reads the photos or frames, brings them to the network's size and finds the cameras that are known."""
-    photos = yield from read_photos(source, options, ctx, state)
-    if not photos:
-        why = f" ({state.warnings[-1]})" if state.warnings else ""
-        raise InputError(f"None of the photos could be read; use JPEG, PNG, WEBP or TIFF images{why}")
+    """Brings photos to the network's size and finds the cameras that are known."""
     extrinsics, lenses, grids = None, None, [None] * len(photos)
     given = source.kind == "colmap" and options.da3.known_cameras and checkpoint.multi_view
     if given and wants_splats(options.da3):
@@ -144,7 +156,6 @@ def gather(
             shutil.copyfile(photo.path, shown / f"{i:04d}.jpg")
         else:  # cropped, so that the copy must be too
             write_image(shown / f"{i:04d}.jpg", batch.images[i])
-    state.summary["photos"] = len(photos)
     return Views(tuple(photos), batch, extrinsics)
 
 
@@ -230,12 +241,7 @@ def to_prediction(
     if found.sky is not None and options.sky == "drop" and not found.sky.all():
         broken |= found.sky
     depth[broken], conf[broken] = 0, 0
-    factor = scale_from_distance(E, options.first_to_last_m, state) if checkpoint.multi_view else 1.0
-    if factor != 1.0:
-        depth *= np.float32(factor)
-        E[:, :, 3] *= factor
-        metric = True
-    return Prediction(
+    prediction = Prediction(
         depth=depth,
         conf=conf,
         filled=np.zeros(depth.shape, bool),
@@ -246,6 +252,17 @@ def to_prediction(
         sizes=np.tile(np.array(depth.shape[1:], np.int64), (len(depth), 1)),
         metric=metric,
     )
+    return in_metres(prediction, options, state) if checkpoint.multi_view else prediction
+
+
+def in_metres(prediction: Prediction, options: Da3Options, state: SceneState) -> Prediction:
+    """The prediction at the scale that a known distance gives, if one is given."""
+    factor = scale_from_distance(prediction.extrinsics, options.first_to_last_m, state)
+    if factor == 1.0:
+        return prediction
+    E = prediction.extrinsics.copy()
+    E[:, :, 3] *= factor
+    return replace(prediction, depth=prediction.depth * np.float32(factor), extrinsics=E, metric=True)
 
 
 def squashed(conf: NDArray[np.floating] | None, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -43,7 +43,7 @@ class VideoOptions(Options):
     fps: float = Field(
         0.0, ge=0, le=60, title="Frames per second", description="Frames taken a second; 0 picks sharp frames by motion"
     )
-    max_frames: int = Field(60, ge=3, le=200, title="Most frames", description="At most this many frames are used")
+    max_frames: int = Field(60, ge=3, le=5000, title="Most frames", description="At most this many frames are used")
     start: float = Field(0.0, ge=0, le=36_000, title="Start", description="Second at which the used part begins")
     end: float = Field(
         0.0, ge=0, le=36_000, title="End", description="Second at which it ends; 0 is the end of the video"

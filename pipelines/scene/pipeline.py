@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from models.runtime.weights import WeightsStore
 
 
+_SFM_FRAMES = 200
+
+
 def _engine(name: str) -> Any:
     """``pipelines/scene/engine_<name>.py``, with check(source) and infer(source, options, ctx); every engine leaves the
     same files. Loaded at need, because some load torch, which listing the options does without."""
@@ -85,6 +88,8 @@ class ScenePipeline:
         engine = choose_engine(self, name, ctx.weights)
         work = ctx.out_dir / "work"
         source = sort_out(inputs, options.stereo.rectified, work / "unpacked", ctx.settings.limits)
+        if engine.name == "sfm" and options.video.max_frames > _SFM_FRAMES:
+            raise InputError(f"Engine sfm takes at most {_SFM_FRAMES} frames; lower `video_max_frames`")
         module = _engine(engine.name)
         module.check(source)
         weights = module.weights_of(options, ctx) if engine.weights != ((),) else ()

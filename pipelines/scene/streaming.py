@@ -220,7 +220,8 @@ def accumulate(steps: Sequence[Similarity]) -> list[Similarity]:
 
 
 def between(first: Similarity, second: Similarity) -> Similarity:
-    """From the part ``first`` was measured in to the one of ``second``, both onto one common window."""
+    """From one part to another, given how a window common to both lies in each: ``first`` and ``second`` take the
+    window's world to theirs."""
     return second.compose(first.inverse())
 
 

@@ -161,3 +161,16 @@ def test_wrong_folders_are_refused_by_name(ctx: RunContext, released: Path, tmp_
     with pytest.raises(WeightsInvalid, match=named.removeprefix("model.backbone.")):
         ctx.weights.add("da3-small", folder)
     assert not ctx.weights.installed("da3-small")
+
+
+def test_many_photos_are_computed_in_parts_and_joined(ctx: RunContext, released: Path, tmp_path: Path) -> None:
+    ctx.weights.add("da3-small", released)
+    wide = np.random.default_rng(1).integers(0, 255, (12, 60, 3), np.uint8).repeat(12, 0).repeat(12, 1)
+    folder = tmp_path / "many"
+    folder.mkdir()
+    many = tuple(write_image(folder / f"{i:02d}.png", wide[:, 20 * i : 20 * i + 190]) for i in range(14))
+    result = job({"photos": many}, ctx, chunk=6, overlap=2)
+    found = Prediction.load(ctx.out_dir / "prediction.npz")
+    assert result.summary["parts"] == 3 and len(found) == 14
+    assert np.isfinite(found.depth).all() and np.isfinite(found.extrinsics).all()
+    assert (ctx.out_dir / "photos" / "0013.jpg").is_file()
