@@ -20,12 +20,15 @@ from studio.ui.job_view import Shell
 from studio.ui.options_panel import AUTO, OptionsPanel, control
 from studio.ui.results import Updates, Views
 from studio.ui.tabs.pipeline_tab import PipelineTab
+from studio.ui.tabs.scene_measure import MeasurePanel
 from studio.ui.visitor import caller_of
 
 EXAMPLES_DIR = Path(__file__).resolve().parents[3] / "examples" / "scene"
 VIEWS = Views(base="photo", layers=(("Depth", "depth"), ("Confidence", "confidence")))
 WORDS = {
     "photos": "Reading the photos",
+    "loops": "Looking for places seen again",
+    "gather": "Joining the parts",
     "features": "Looking for features",
     "matching": "Matching the photos",
     "mapping": "Finding the cameras",
@@ -107,6 +110,8 @@ class SceneTab(PipelineTab):
                 controls = tuple(control(spec, f"{self.id}-refine", min_width=170) for spec in specs)
             self.filter = OptionsPanel(FilterOptions, tuple(specs), controls)
             self.refilter = gr.Button("Apply", size="md", elem_id=f"{self.id}-refilter")
+        self.measure = MeasurePanel(self.studio.runs, self.id)
+        self.measure.draw(self.results.run_id)
 
     def wire(self) -> None:
         super().wire()
@@ -125,6 +130,7 @@ class SceneTab(PipelineTab):
             [self.refine, *self.filter.controls],
             **html.QUIET,
         )
+        self.results.run_id.change(self.measure.offer, self.results.run_id, self.measure.outputs, **html.QUIET)
 
     def _offer_refine(self, run_id: str, mine: bool) -> dict[Component, Any]:
         """The panel with the filter of the run on show; only its owner may change it."""
