@@ -26,6 +26,7 @@ GRID = 8  # pixels between the nodes of the worker's undistortion grid
 _POLL_SECONDS = 0.2
 _STILL_SHIFT = 0.0025  # median match displacement, as a share of the image width, below which nothing moved
 _FEW_FEATURES = 250
+_LEAST_SHARE = 0.15  # points per match of a pair; a camera that only turns leaves next to none
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,9 @@ def solve(
         "threads": job.threads or os.cpu_count() or 1,
     }
     answer = yield from _run_worker(payload, work, cancelled, job.timeout_seconds)
-    if answer["registered"] < 2 or answer["points"] < 8:
+    inliers = [pair["inliers"] for pair in answer["pairs"]]
+    needed = max(8.0, _LEAST_SHARE * float(np.median(inliers))) if inliers else 8.0
+    if answer["registered"] < 2 or answer["points"] < needed:
         width = max(group.size[0] for group in job.groups)
         raise InputError(explain_failure(answer["features"], answer["pairs"], width, photo_names))
     _refuse_still_camera(answer["pairs"], max(group.size[0] for group in job.groups))

@@ -20,8 +20,8 @@ class SweepSettings:
     """How one view is swept. Costs are 0..127 per path.
 
     ``radius``: half window of the correlation; ``keep``: how many (1..3) of the best source views count at a pixel, so
-    that a surface hidden in some of them keeps a low cost; ``p1``/``p2``: penalties for a step of one plane and for any larger
-    step, the latter divided by the image gradient; ``noise``: grey levels below which texture is taken for noise.
+    that a surface hidden in some of them keeps a low cost; ``p1``/``p2``: penalties for a step of one plane and for any
+    larger step, the latter divided by the image gradient; ``noise``: grey levels below which texture counts as noise.
     """
 
     radius: int = 2

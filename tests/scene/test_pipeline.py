@@ -137,6 +137,21 @@ def test_a_camera_that_stands_still_is_refused(room_photos: list[Path], tmp_path
         reconstruct(files, tmp_path / "run")
 
 
+def test_a_camera_that_only_turns_is_refused(tmp_path: Path) -> None:
+    photo = cv2.imread(str(ROOM / "photos" / "room_05.jpg"))
+    h, w = photo.shape[:2]
+    K = np.array([[622.0, 0, w / 2], [0, 622, h / 2], [0, 0, 1]])
+    small = np.array([[520.0, 0, 200], [0, 520, 150], [0, 0, 1]])
+    files = []
+    for degrees in (-10, -5, 0, 5, 10):
+        c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        turned = small @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]) @ np.linalg.inv(K)
+        files.append(tmp_path / f"{degrees + 10:02d}.png")
+        cv2.imwrite(str(files[-1]), cv2.warpPerspective(photo, turned, (400, 300), flags=cv2.INTER_AREA))
+    with pytest.raises(InputError, match="on the spot"):
+        reconstruct(files, tmp_path / "run")
+
+
 def test_a_video_from_a_tripod_is_refused(room_photos: list[Path], tmp_path: Path) -> None:
     image = cv2.cvtColor(cv2.imread(str(room_photos[0])), cv2.COLOR_BGR2RGB)
     rng = np.random.default_rng(0)
