@@ -21,7 +21,7 @@ from models.runtime.cache import ModelCache
 from models.runtime.settings import Settings
 from models.runtime.weights import WeightsStore
 from pipelines.export.npz import write_npz
-from pipelines.face.canonical import FILE, LEFT_EYE_RING, MOUTH_RING, OVAL_RING, RIGHT_EYE_RING
+from pipelines.face.canonical import FILE, LEFT_EYE_RING, MOUTH_RING, OVAL_RING, PUPILS_APART, RIGHT_EYE_RING
 from pipelines.media.image import read_image
 from pipelines.media.sniff import sniff
 from pipelines.media.video import VideoReader
@@ -32,7 +32,6 @@ from pipelines.tracking.options import FaceOptions
 
 MOST_YAW, MOST_PITCH = 9.0, 14.0  # degrees
 EVERY, MOST_FRAMES = 12, 40
-PUPILS = 0.063  # metres between the pupils of the mean adult
 ROUNDS = 8
 CAVITY = ((0.0, 1.0, 0.002), (0.5, 1.0, 0.0045), (1.0, 0.97, 0.007), (0.5, 0.7, 0.009))  # height, width, depth
 BAG_CENTRE, BAG_RADIUS = (0.105, 0.105), 0.095
@@ -58,7 +57,7 @@ def eye_centres(points: np.ndarray) -> np.ndarray:
 
 
 def average(shapes: list[np.ndarray]) -> np.ndarray:
-    """Generalised Procrustes mean (468, 3), pupils level and ``PUPILS`` apart."""
+    """Generalised Procrustes mean (468, 3), pupils level and ``PUPILS_APART`` apart."""
     mean = shapes[0]
     for _ in range(ROUNDS):
         mean = np.mean([umeyama(shape, mean).apply(shape) for shape in shapes], axis=0)
@@ -91,7 +90,7 @@ def neutral(mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     up = plane / np.linalg.norm(plane)
     points = points @ np.stack([axis, up, np.cross(axis, up)], axis=1)
     points -= eye_centres(points).mean(0)
-    points *= PUPILS / np.linalg.norm(np.diff(eye_centres(points), axis=0))
+    points *= PUPILS_APART / np.linalg.norm(np.diff(eye_centres(points), axis=0))
     points = (points + points[pairs] * (-1, 1, 1)) / 2
     for upper, lower in zip(UPPER_INNER[1:-1], LOWER_INNER[1:-1], strict=True):
         points[[upper, lower]] = points[[upper, lower]].mean(0)

@@ -9,6 +9,7 @@ from models.runtime.errors import NotFound
 from pipelines.base import Pipeline
 
 PIPELINES = {
+    "face": "pipelines.face.pipeline:FacePipeline",
     "body": "pipelines.body.pipeline:BodyPipeline",
     "talk": "pipelines.talk.pipeline:TalkPipeline",
     "scene": "pipelines.scene.pipeline:ScenePipeline",

@@ -30,6 +30,7 @@ def _ring(upper: tuple[int, ...], lower: tuple[int, ...]) -> tuple[int, ...]:
 RIGHT_EYE_RING = _ring(RIGHT_EYE["upper"], RIGHT_EYE["lower"])
 LEFT_EYE_RING = _ring(LEFT_EYE["upper"], LEFT_EYE["lower"])
 MOUTH_RING = _ring(UPPER_INNER, LOWER_INNER)
+PUPILS_APART = 0.063  # metres between the pupils of the mean adult, and of the canonical face
 EYE_DEPTH = 0.0012  # metres that the eyeball lies behind the lids
 EYE_BULGE = 0.0022
 LIP_REACH = 0.011  # metres above and below the closed lips that the inside of the mouth is high

@@ -13,6 +13,7 @@ from pipelines.face.facemesh import FaceLens, HeadFit, fit_head
 
 Array = NDArray[np.float64]
 CALM_SHARE = 0.25  # of the frames, those that move least, that the resting face is the mean of
+RESTLESS = 15.0  # degrees of turning aside that are as bad for the texture as a whole expression
 TURNED = 30.0  # degrees of yaw beyond which a frame says nothing about the resting face
 
 
@@ -84,7 +85,7 @@ def perform(
     neutral = heads[calm].mean(axis=0)
     weights = weights_of(heads - neutral)
     pitch = np.abs([f.angles[1] for f in fits])
-    best = int(at[np.argmin(angles + 0.5 * pitch + 20 * weights.sum(axis=1) / 5)])
+    best = int(at[np.argmin(angles + 0.5 * pitch + RESTLESS * weights.sum(axis=1))])
     nearest = np.abs(np.arange(len(times))[:, None] - at[None]).argmin(axis=1)
     return Performance(
         times=np.asarray(times, np.float64),

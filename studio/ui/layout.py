@@ -25,6 +25,7 @@ from studio.ui.visitor import caller_of, new_secret
 
 # Pipelines with a tab of their own; any other that is built gets the plain one.
 TABS = {
+    "face": "studio.ui.tabs.face:FaceTab",
     "body": "studio.ui.tabs.body:BodyTab",
     "scene": "studio.ui.tabs.scene:SceneTab",
     "talk": "studio.ui.tabs.talk:TalkTab",

@@ -1,0 +1,81 @@
+"""The canonical face: a clean surface, symmetric, without holes, and with closed lips."""
+
+import numpy as np
+
+from pipelines.face.blendshapes import NAMES, NOT_ESTIMATED, offsets_of, shapes, weights_of
+from pipelines.face.canonical import LANDMARKS, OVAL_RING, PUPILS_APART, canonical_face, pupils
+from pipelines.talk.mouth_points import LOWER_INNER, UPPER_INNER
+
+
+def edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    pairs = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
+    return np.unique(pairs, axis=0, return_counts=True)
+
+
+def test_surface_is_a_manifold_and_opens_only_where_it_should() -> None:
+    face = canonical_face()
+    assert set(face.faces.ravel()) == set(range(face.count))
+    pairs, used = edges(face.faces)
+    assert used.max() == 2
+    skin = face.faces[face.skin_faces]
+    assert len(skin) == 852
+    pairs, used = edges(skin)
+    border = set(pairs[used == 1].ravel())
+    rings = {*face.right_eye, *face.left_eye, *face.mouth, *OVAL_RING}
+    assert border == rings
+
+
+def test_texture_triangles_do_not_overlap_or_turn_over() -> None:
+    face = canonical_face()
+    a, b, c = (face.uv[face.faces[:, i]] for i in range(3))
+    area = np.cross(b - a, c - a)
+    assert (area > 0).all()
+    assert area.sum() / 2 < 1
+    assert face.uv.min() >= 0
+    assert face.uv.max() <= 1
+
+
+def test_face_is_symmetric_and_measures_what_it_says() -> None:
+    face = canonical_face()
+    assert np.abs(face.positions - face.positions[face.pairs] * (-1, 1, 1)).max() < 1e-6
+    assert np.array_equal(face.pairs[face.pairs], np.arange(LANDMARKS))
+    right, left = pupils(face.positions)
+    assert abs(np.linalg.norm(left - right) - PUPILS_APART) < 1e-6
+    assert np.abs(face.positions[list(UPPER_INNER)] - face.positions[list(LOWER_INNER)]).max() < 1e-6
+
+
+def test_eyes_and_mouth_lie_behind_the_skin() -> None:
+    face = canonical_face()
+    vertices = face.complete(face.positions)
+    assert vertices.shape == (face.count, 3)
+    lips = vertices[face.mouth, 2].min()
+    assert (vertices[face.inner_start + len(face.mouth) :, 2] < lips + 0.001).all()
+
+
+def test_shapes_are_complete_and_mirror_each_other() -> None:
+    face, table = canonical_face(), shapes()
+    assert table.shape == (52, LANDMARKS, 3)
+    assert len(set(NAMES)) == 52
+    for k, name in enumerate(NAMES):
+        size = np.abs(table[k]).max()
+        assert size < 0.05
+        assert (size > 0.001) == (name not in NOT_ESTIMATED), name
+        if name.endswith("Left"):
+            other = table[NAMES.index(name.removesuffix("Left") + "Right")]
+            assert np.abs(table[k] - other[face.pairs] * (-1, 1, 1)).max() < 1.5e-3, name
+
+
+def test_open_jaw_parts_the_lips_and_leaves_the_nose() -> None:
+    jaw = shapes()[NAMES.index("jawOpen")]
+    assert jaw[14, 1] < -0.02
+    assert abs(jaw[13, 1]) < 0.001
+    assert np.abs(jaw[[1, 4, 33, 263, 10]]).max() < 1e-3
+
+
+def test_single_shapes_are_found_again() -> None:
+    for name in ("jawOpen", "eyeBlinkLeft", "mouthSmileRight", "browInnerUp", "mouthPucker"):
+        truth = np.eye(52)[NAMES.index(name)] * 0.8
+        found = weights_of(offsets_of(truth)[None])[0]
+        assert NAMES[int(found.argmax())] == name
+        assert 0.55 < found.max() < 0.95
+    assert weights_of(np.zeros((3, LANDMARKS, 3))).max() == 0
