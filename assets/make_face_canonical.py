@@ -25,7 +25,7 @@ from pipelines.face.canonical import FILE, LEFT_EYE_RING, MOUTH_RING, OVAL_RING,
 from pipelines.media.image import read_image
 from pipelines.media.sniff import sniff
 from pipelines.media.video import VideoReader
-from pipelines.talk.mouth_points import LOWER_INNER, UPPER_INNER, yaw_and_pitch
+from pipelines.tracking.face_points import LOWER_INNER, UPPER_INNER, yaw_and_pitch
 from pipelines.tracking.face_tracker import FaceTracker
 from pipelines.tracking.networks import BlazeNetworks
 from pipelines.tracking.options import FaceOptions

@@ -25,8 +25,6 @@ from pipelines.base import Inputs, RunContext, Timings, run
 from pipelines.media.audio import read_audio
 from pipelines.media.sniff import sniff
 from pipelines.media.video import VideoReader, probe
-from pipelines.talk.measure import Measurement, measure_photo, measure_video
-from pipelines.talk.mouth_points import opening
 from pipelines.talk.options import TalkOptions
 from pipelines.talk.pipeline import TalkPipeline
 from pipelines.talk.schedule import back_and_forth, hold, play
@@ -34,6 +32,8 @@ from pipelines.talk.spectrum import analyse
 from pipelines.talk.speech import PADDING
 from pipelines.talk.visemes import LIP_CLOSERS
 from pipelines.talk.voice_activity import find_speech
+from pipelines.tracking.face_measure import Measurement, measure_photo, measure_video
+from pipelines.tracking.face_points import opening
 from pipelines.tracking.face_tracker import FaceTracker
 from pipelines.tracking.networks import BlazeNetworks
 from pipelines.tracking.options import FaceOptions

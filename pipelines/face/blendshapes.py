@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.face.canonical import LANDMARKS, canonical_face
-from pipelines.talk.mouth_points import (
+from pipelines.tracking.face_points import (
     BROWS,
     CORNERS,
     JAW,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.export.npz import read_npz
-from pipelines.talk.mouth_points import LEFT_EYE, LOWER_INNER, RIGHT_EYE, UPPER_INNER
+from pipelines.tracking.face_points import LEFT_EYE, LOWER_INNER, RIGHT_EYE, UPPER_INNER
 
 FILE = Path(__file__).resolve().parents[2] / "assets" / "face_canonical.npz"
 LANDMARKS = 468

@@ -25,7 +25,7 @@ from pipelines.face.texture import bake
 from pipelines.media.image import exif_focal_px, read_image, write_image
 from pipelines.media.sniff import sniff
 from pipelines.media.video import BackgroundWriter, VideoReader, VideoWriter, probe
-from pipelines.talk.measure import Measurement, choose_faces, measure_photo, measure_video
+from pipelines.tracking.face_measure import Measurement, choose_faces, measure_photo, measure_video
 
 Image = NDArray[np.uint8]
 CUT_BY_BORDER = 0.06  # share of landmarks outside the picture from which it is told

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.geometry.cameras import intrinsics_from_fov
 from models.geometry.similarity import umeyama
 from pipelines.face.canonical import CanonicalFace, canonical_face, pupils
-from pipelines.talk.mouth_points import SKULL
+from pipelines.tracking.face_points import SKULL
 
 Array = NDArray[np.float64]
 

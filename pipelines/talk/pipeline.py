@@ -34,11 +34,11 @@ from pipelines.media.sniff import describe, sniff
 from pipelines.media.video import BackgroundWriter, VideoWriter, prefetch, probe
 from pipelines.talk import exports, voice
 from pipelines.talk.marks import METADATA, stamps
-from pipelines.talk.measure import Measurement, choose_faces, measure_photo, measure_video
 from pipelines.talk.options import TalkOptions
 from pipelines.talk.schedule import back_and_forth, frame_count
 from pipelines.talk.speech import Speech, listen
 from pipelines.talk.work import TalkEngine, TalkWork, speaker
+from pipelines.tracking.face_measure import Measurement, choose_faces, measure_photo, measure_video
 
 ENGINES = {
     "dinet": "pipelines.talk.engine_dinet:DinetEngine",

@@ -12,9 +12,9 @@ import numpy as np
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
 
 from models.runtime.settings import Limits
-from pipelines.talk.measure import FaceTrack, Measurement
 from pipelines.talk.schedule import Shown, hold, play
 from pipelines.talk.speech import Speech
+from pipelines.tracking.face_measure import FaceTrack, Measurement
 
 FADE_SECONDS = 0.12  # in which a mouth takes over from the source's own where a face comes or goes
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from pipelines.face.blendshapes import NAMES, NOT_ESTIMATED, offsets_of, shapes, weights_of
 from pipelines.face.canonical import LANDMARKS, OVAL_RING, PUPILS_APART, canonical_face, pupils
-from pipelines.talk.mouth_points import LOWER_INNER, UPPER_INNER
+from pipelines.tracking.face_points import LOWER_INNER, UPPER_INNER
 
 
 def edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

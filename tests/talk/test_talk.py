@@ -17,9 +17,9 @@ from pipelines.base import RunContext
 from pipelines.media.audio import probe_audio, write_wav
 from pipelines.media.image import read_image, write_image
 from pipelines.media.video import VideoReader, VideoWriter, probe
-from pipelines.talk.mouth_points import opening
 from pipelines.talk.options import TalkOptions
 from pipelines.talk.pipeline import FACE_FILES
+from pipelines.tracking.face_points import opening
 from pipelines.tracking.face_tracker import FaceTracker
 from pipelines.tracking.networks import BlazeNetworks
 from pipelines.tracking.options import FaceOptions

@@ -12,7 +12,7 @@ from gradio.components import Component
 
 from models.runtime.errors import StudioError
 from pipelines.base import Inputs, RunContext
-from pipelines.talk.measure import faces_in_sight
+from pipelines.tracking.face_measure import faces_in_sight
 from studio.intake import assign
 from studio.ui import components as html
 from studio.ui.examples import Example

@@ -15,7 +15,7 @@ from pipelines import registry
 from pipelines.base import Inputs, Options, Pipeline, RunContext
 from pipelines.media.sniff import sniff
 from pipelines.talk import voice
-from pipelines.talk.measure import faces_in_sight
+from pipelines.tracking.face_measure import faces_in_sight
 from studio.intake import assign
 from studio.ui import components as html
 from studio.ui.examples import Example, example_cards

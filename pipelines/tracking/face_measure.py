@@ -18,7 +18,7 @@ from pipelines.base import Progress, RunContext
 from pipelines.media.image import read_image
 from pipelines.media.sniff import sniff
 from pipelines.media.video import Frame, VideoReader, prefetch, probe
-from pipelines.talk.mouth_points import opening, yaw_and_pitch
+from pipelines.tracking.face_points import opening, yaw_and_pitch
 from pipelines.tracking.face_tracker import FaceTracker
 from pipelines.tracking.measurements import MeasurementCache, MeasurementKey, hash_file
 from pipelines.tracking.networks import BlazeNetworks
