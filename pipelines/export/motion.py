@@ -29,7 +29,7 @@ class Motion:
 
     rotations (T, J, 3) axis-angle, transl (T, 3), betas (B,), names and parents (J), rest_joints (J, 3) of this body's
     shape, times (T,) seconds of the source, seen (T,) whether the body was measured in that frame. In the files this
-    studio writes J is 55 and the names are SMPL-X's. ``skin`` names a GLB with the skinned body beside the file, if any.
+    studio writes J is 55 and the names are SMPL-X's. ``skin`` names a GLB of the skinned body beside the file, if any.
     """
 
     rotations: np.ndarray

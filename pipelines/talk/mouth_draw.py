@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipelines.talk import mouth_points as mp
 from pipelines.talk.mouth_inside import (
     LEAST_TEETH,
     InsideView,
@@ -20,6 +19,7 @@ from pipelines.talk.mouth_inside import (
 )
 from pipelines.talk.mouth_shape import CHIN_SHARE, HeadPose, MouthTarget, Person, head_pose, mouth_target
 from pipelines.talk.warp import border_fade, displacement, sample
+from pipelines.tracking import face_points as mp
 
 # The region that is redrawn, from the middle of the mouth, in eye distances: left and right, up, down.
 REGION = (0.98, 0.62, 1.0)

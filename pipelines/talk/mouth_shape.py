@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.geometry.similarity import umeyama
-from pipelines.talk import mouth_points as mp
+from pipelines.tracking import face_points as mp
 
 WIDEST = 0.205  # opening of the inner lips at curve value 1, in eye distances (about 18 mm)
 UPPER_SHARE = 0.26  # of the opening is the upper lip's, the rest the jaw's

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipelines.talk import mouth_points as mp
 from pipelines.talk.mouth_draw import Region
 from pipelines.talk.warp import border_fade, displacement, sample
+from pipelines.tracking import face_points as mp
 
 SWAY = (0.022, 0.016)  # eye distances sideways and up and down
 TILT = 0.9  # degrees

@@ -50,7 +50,7 @@ class FaceTrack:
         return float(np.median(self.points[self.seen][..., 0])) if self.seen.any() else 0.0
 
     def openings(self) -> np.ndarray:
-        """(F,) as ``mouth_points.opening``; 0 where unseen."""
+        """(F,) as ``face_points.opening``; 0 where unseen."""
         return np.where(self.seen, opening(self.points), 0.0)
 
     def turned_away(self, yaw: float, pitch: float) -> np.ndarray:
