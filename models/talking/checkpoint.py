@@ -81,7 +81,9 @@ def prepare(network: str, module: nn.Module) -> nn.Module:
     if network in FOLDED:
         fold_norms(module)
     if network in {"wav2lip", "bisenet", "gfpgan"}:
-        module.to(memory_format=torch.channels_last)
+        for part in module.modules():  # not the whole: modulated weights have five axes
+            if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
+                part.to(memory_format=torch.channels_last)
     return module
 
 

@@ -12,8 +12,10 @@ import torch
 
 from models.runtime.errors import WeightsInvalid, WeightsMissing
 from models.runtime.weights import WeightsStore
+from models.talking.checkpoint import prepare
 from models.talking.deepspeech import from_constants
 from models.talking.dinet import Dinet
+from models.talking.gfpgan import Gfpgan
 from models.talking.graph_constants import float_constants
 from models.talking.onnx_session import OnnxNetwork, head_angles
 from models.talking.wav2lip import Wav2Lip
@@ -200,3 +202,10 @@ def test_head_angles() -> None:
     yaw, pitch, roll = np.full((1, 120), -50.0), np.full((1, 66), -50.0), np.full((1, 66), -50.0)
     yaw[0, 70], pitch[0, 33], roll[0, 30] = 50, 50, 50
     assert np.allclose(head_angles(yaw, pitch, roll), [[30, 0, -9]])
+
+
+def test_gfpgan_is_made_ready() -> None:
+    """Its modulated weights have five axes, which no picture layout fits."""
+    with torch.device("meta"):
+        network = prepare("gfpgan", Gfpgan())
+    assert network.conv_body_first.weight.shape[1] == 3
