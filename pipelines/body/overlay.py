@@ -190,10 +190,12 @@ class SideStage:
         width, height = self.size
         if not bodies:
             return backdrop.copy()
+        E, K = self.extrinsics(), self.intrinsics()
         offset, points, faces, colors, normals = 0, [], [], [], []
         for body in bodies:
+            local = (body.vertices @ E[:, :3].T + E[:, 3]) @ K.T
             points.append(body.vertices)
-            faces.append(body.faces + offset)
+            faces.append(_facing(local[:, :2] / np.maximum(local[:, 2:], NEAR), body.faces) + offset)
             colors.append(np.broadcast_to(body.colors, body.vertices.shape))
             normals.append(body.normals)
             offset += len(body.vertices)

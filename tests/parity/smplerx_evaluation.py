@@ -16,8 +16,9 @@ from models.bodies.joints import JOINTS_137
 from models.bodies.smplx import BodyPose
 from pipelines.body.metrics import Parts, aligned, humandata_errors, procrustes
 from pipelines.body.sampling import Balanced, Concat, decompress
-from tests.parity.runner import Case, Check, absolute, exact, kind
-from tests.parity.smplerx import body_of
+from models.smplerx.losses import losses, training_outputs
+from tests.parity.runner import Case, Check, absolute, exact, kind, relative
+from tests.parity.smplerx import body_of, images, network_of
 
 EYEBALLS = {67: 56, 68: 57}
 
@@ -82,3 +83,16 @@ def datasets(case: Case) -> Iterator[Check]:
     yield exact("decompressed", full, case["decompressed"])
     yield exact("mapping_137", np.array([EYEBALLS.get(i, j) for i, j in enumerate(JOINTS_137)]), case["mapping_137"])
     yield exact("decompressed_137", full[:, case["mapping_137"], :3], case["decompressed_137"])
+
+
+@kind("smplerx", "losses_*")
+def training_losses(case: Case) -> Iterator[Check]:
+    with torch.inference_mode():
+        out = training_outputs(network_of(case), images(case))
+        targets = {name: torch.from_numpy(a) for name, a in case.named("target_").items()}
+        masks = {name: torch.from_numpy(a) for name, a in case.named("meta_").items()}
+        found = losses(out, body_of(case), targets, masks)
+    want = case.named("loss_")
+    for name, value in found.items():
+        yield relative(name, value, want[name], 1e-4)
+    yield relative("total", torch.stack(list(found.values())).sum(), want["total"], 1e-4)
