@@ -33,6 +33,7 @@ from pipelines.tracking.options import FaceOptions
 MOST_YAW, MOST_PITCH = 9.0, 14.0  # degrees
 EVERY, MOST_FRAMES = 12, 40
 ROUNDS = 8
+CORNER_SHIFT = 0.72
 CAVITY = ((0.0, 1.0, 0.002), (0.5, 1.0, 0.0045), (1.0, 0.97, 0.007), (0.5, 0.7, 0.009))  # height, width, depth
 BAG_CENTRE, BAG_RADIUS = (0.105, 0.105), 0.095
 
@@ -139,6 +140,8 @@ def build(mean: np.ndarray) -> dict[str, np.ndarray]:
         gap = 0.0016 * (1 - (points[upper, 0] / points[308, 0]) ** 2) + 0.0004
         opened[upper, 1] += gap
         opened[lower, 1] -= gap
+    for corner, upper, lower in ((78, 191, 95), (308, 415, 324)):  # nearer to the lips' ends than anything else
+        opened[corner] += CORNER_SHIFT * (opened[[upper, lower]].mean(0) - opened[corner])
     uv = unroll(points, opened)
     faces = triangulate(uv).tolist()
     extra_uv: list[np.ndarray] = []
