@@ -83,7 +83,7 @@ def present(
         own = model.colors if options.show.color == "clothes" else None
         colors = own if own is not None else np.array(color_of(person.number), np.uint8)
         shape = figurine.vertices(row)
-        drawn.append(Drawn(person.number, shape, figurine.faces, colors, person.camera[row], figurine.normals()))
+        drawn.append(Drawn(person.number, shape, model.drawn_faces, colors, person.camera[row], figurine.normals()))
     return drawn
 
 
