@@ -14,6 +14,7 @@ from pipelines.scene.prediction import Prediction
 
 _NEAR = 3  # pixels around a click in which depth is looked for
 _RED = (224, 40, 40)
+_SHOWN = 960  # pixels across of the picture to click into
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,18 @@ def distance(first: Place, second: Place) -> float:
     return float(np.linalg.norm(first.point - second.point))
 
 
-def marked(image: NDArray[np.uint8], places: tuple[Place, ...]) -> NDArray[np.uint8]:
-    """The picture (H, W, 3) with the places as circles, joined by a line when there are two."""
-    image = np.ascontiguousarray(image).copy()
-    if len(places) == 2:
-        cv2.line(image, places[0].pixel, places[1].pixel, _RED, 2, cv2.LINE_AA)
-    for place in places:
-        cv2.circle(image, place.pixel, 5, _RED, -1, cv2.LINE_AA)
+def shown_scale(image: NDArray[np.uint8]) -> float:
+    """How much a depth-sized picture (H, W, 3) is enlarged to be clicked into."""
+    return max(1.0, _SHOWN / image.shape[1])
+
+
+def marked(image: NDArray[np.uint8], places: tuple[Place, ...] = ()) -> NDArray[np.uint8]:
+    """The picture (H, W, 3), enlarged, with the places as circles, joined by a line when there are two."""
+    scale = shown_scale(image)
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    at = [(round((p.pixel[0] + 0.5) * scale - 0.5), round((p.pixel[1] + 0.5) * scale - 0.5)) for p in places]
+    if len(at) == 2:
+        cv2.line(image, *at, _RED, 2, cv2.LINE_AA)
+    for pixel in at:
+        cv2.circle(image, pixel, 5, _RED, -1, cv2.LINE_AA)
     return image

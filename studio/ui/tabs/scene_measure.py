@@ -8,7 +8,7 @@ import gradio as gr
 from gradio.components import Component
 
 from models.runtime.errors import NotFound, StudioError
-from pipelines.scene.measure import distance, marked, place_at
+from pipelines.scene.measure import distance, marked, place_at, shown_scale
 from pipelines.scene.prediction import Prediction
 from studio.runs import RunStore
 from studio.ui import components as html
@@ -80,7 +80,7 @@ class MeasurePanel:
     def _show(self, run_id: str, view: int | None) -> tuple[Any, str, list]:
         if not run_id or view is None:
             return None, html.note(_HINT), []
-        return self._load(run_id).view(int(view))[2], html.note(_HINT), []
+        return marked(self._load(run_id).view(int(view))[2]), html.note(_HINT), []
 
     def _click(
         self, run_id: str, view: int | None, clicks: list, unit: float, event: gr.SelectData
@@ -89,7 +89,9 @@ class MeasurePanel:
         if not run_id or view is None:
             return gr.skip(), gr.skip(), clicks, 0.0
         prediction = self._load(run_id)
-        clicks = [*(clicks if len(clicks) < 2 else []), list(event.index)]
+        scale = shown_scale(prediction.view(int(view))[2])
+        pixel = [(n + 0.5) / scale - 0.5 for n in event.index]
+        clicks = [*(clicks if len(clicks) < 2 else []), pixel]
         try:
             places = tuple(place_at(prediction, int(view), *pixel) for pixel in clicks)
         except StudioError as error:
