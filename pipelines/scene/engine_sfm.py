@@ -15,7 +15,7 @@ from models.runtime.errors import InputError, WeightsMissing
 from pipelines.base import Event, Progress, RunContext
 from pipelines.media.image import read_image, write_image
 from pipelines.scene import sfm
-from pipelines.scene.consistency import confirm_all, partners_of
+from pipelines.scene.consistency import confirm_all, connected, partners_of
 from pipelines.scene.dense import View, facing_planes, sweep_all
 from pipelines.scene.fill import fill_holes
 from pipelines.scene.frames import WorkingPhoto, copy_frames, copy_photos, fit
@@ -32,6 +32,8 @@ from pipelines.scene.sweep import SweepSettings
 
 _BLURRED = 0.004
 _FEWEST_POINTS = 16
+_BEYOND = 1.5  # times the farthest sparse point: small pieces behind that are not believed
+_INFINITE = 1.5  # inverse depth, in that of the farthest plane, below which something counts as infinitely far
 _FAR = 10.0  # times the farthest sparse points: what lies behind them is cheap to search in inverse depth
 
 ONE_PHOTO = (
@@ -232,7 +234,8 @@ def _depth(
     plan = partial(facing_planes, count=options.planes)
     for done, (i, found) in enumerate(sweep_all(planned, sources, plan, SweepSettings()), 1):
         h, w = sizes[i]
-        facing[i, :h, :w] = 1.0 / found.inverse
+        # the last planes collect what has no parallax at all: clouds, mostly
+        facing[i, :h, :w] = np.where(found.inverse > _INFINITE / planned[i].far, 1.0 / found.inverse, 0)
         score[i, :h, :w] = found.score
         yield Progress("depth", done, n)
         ctx.check()
@@ -258,15 +261,24 @@ def _depth(
         images[part] = views.images[i]
         floor = None if grounded is None else Layer.cut(grounded, level_score, part)
         depth[part], conf[part], empty = join(Layer.cut(confirmed, score, part), floor, views.images[i])
+        stray = stray_far(depth[part], planned[i].far / _FAR)
+        depth[part][stray] = conf[part][stray] = 0
         if options.fill_holes:
             reach = max(4, round(0.04 * max(h, w)))
-            depth[part], filled[part] = fill_holes(depth[part], views.images[i], reach, 6, ~empty)
+            depth[part], filled[part] = fill_holes(depth[part], views.images[i], reach, 6, ~(empty | stray))
         yield Progress("consistency", i + 1, n)
         ctx.check()
     conf[filled] = FILLED
     state.summary["confident_share"] = round(float((conf >= VERIFIED).sum() / (sizes[:, 0] * sizes[:, 1]).sum()), 4)
     state.points, state.colors = views.points, views.colors
     return Prediction(depth, conf, filled, views.extrinsics, views.intrinsics, images, views.names, sizes)
+
+
+def stray_far(depth: np.ndarray, farthest: float) -> np.ndarray:
+    """Small pieces well behind the farthest sparse point: clouds and reflections that match between views by chance."""
+    beyond = depth > _BEYOND * farthest
+    pieces = connected(np.where(beyond, depth, 0).astype(np.float32), beyond, depth.size // 80, 0.03)
+    return beyond & ~pieces
 
 
 def depth_range(extrinsics: np.ndarray, points: np.ndarray) -> tuple[float, float]:

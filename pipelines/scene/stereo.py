@@ -109,9 +109,7 @@ def disparity_range(left: np.ndarray, right: np.ndarray, options: StereoOptions,
     pairs = [] if da is None or db is None or len(db) < 2 else cv2.BFMatcher().knnMatch(da, db, k=2)
     good = [m for m, n in (p for p in pairs if len(p) == 2) if m.distance < 0.75 * n.distance]
     if len(good) < 16:
-        raise InputError(
-            "Too little matches between the two photos; a stereo pair shows the same scene from two places"
-        )
+        raise InputError("Too few matches between the two photos; a stereo pair shows the same scene from two places")
     shift = np.array([np.subtract(a[m.queryIdx].pt, b[m.trainIdx].pt) for m in good])
     level = np.abs(shift[:, 1]) < _ROW_ERROR
     if level.mean() < 0.5:

@@ -44,7 +44,7 @@ def join(facing: Layer, ground: Layer | None, image: np.ndarray) -> tuple[np.nda
     texture = cv2.blur(facing.score, (5, 5))
     strong = facing.strong & (texture > _NO_TEXTURE)
     weak = (facing.count > 0) & (cv2.blur(facing.score, (3, 3)) > _WEAK_SCORE)
-    least = max(12, strong.size // 10_000)
+    least = max(12, strong.size // 3000)
     strong &= connected(np.where(strong, facing.depth, 0).astype(np.float32), strong, least, _STEP)
     use_ground = np.zeros_like(strong) if ground is None else ground.strong & ~strong
     chosen = (
