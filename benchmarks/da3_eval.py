@@ -44,7 +44,7 @@ VOXEL, THRESHOLD = 0.02, 0.05  # metres
 
 @dataclass(frozen=True)
 class Truth:
-    """Photos with their names, extrinsics (N, 3, 4), intrinsics (N, 3, 3) or one (3, 3), and depth (H, W) of one by its number."""
+    """Photos with their names, extrinsics (N, 3, 4), intrinsics (N, 3, 3) or one (3, 3); depth (H, W) by number."""
 
     photos: tuple[Path, ...]
     names: tuple[str, ...]

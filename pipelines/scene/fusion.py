@@ -30,9 +30,13 @@ def fuse(prediction: Prediction, options: FilterOptions) -> Cloud:
     """Joins all views: keeps confirmed depth, cuts by confidence, averages what falls into one cell, keeps the budget.
 
     Raises:
-        InputError: the filter leaves no point.
+        InputError: the filter leaves no point, or names a view that is not there.
     """
-    parts = [_points_of(prediction, i, options) for i in range(len(prediction))]
+    wrong = [v for v in options.views if not 1 <= v <= len(prediction)]
+    if wrong:
+        raise InputError(f"There is no view {wrong[0]}; this scene has views 1 to {len(prediction)}")
+    chosen = sorted({v - 1 for v in options.views}) or range(len(prediction))
+    parts = [_points_of(prediction, i, options) for i in chosen]
     points, colors, conf, size = (np.concatenate(p) for p in zip(*parts, strict=True))
     if len(points) == 0:
         raise InputError("No point passes this filter; lower the confidence cut or keep the background colours")

@@ -32,6 +32,9 @@ class FilterOptions(Options):
     camera_size: float = Field(
         1.0, ge=0.1, le=10, title="Camera size", description="Size of the camera frames relative to the automatic one"
     )
+    views: tuple[int, ...] = Field(
+        (), title="Views", description="Only points of these views, counted from 1, for example 1,3; empty takes all"
+    )
     background: Literal["keep", "drop_black", "drop_white", "drop_both"] = Field(
         "keep", title="Background colour", description="Leave out points that are nearly black or nearly white"
     )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from benchmarks.da3_eval import Truth, evaluate
 from models.runtime.errors import InputError
+from pipelines.scene.fusion import fuse
 from pipelines.scene.measure import distance, marked, place_at
 from pipelines.scene.metrics import cloud_errors, depth_errors, pose_errors, voxel_means
+from pipelines.scene.options import FilterOptions
 from pipelines.scene.prediction import Prediction
 
 
@@ -48,3 +53,29 @@ def test_perfect_predictions_have_no_errors() -> None:
     depth = np.abs(points[:, 0]).reshape(1, 10, 20) + 1
     assert depth_errors(depth * 7, depth).abs_rel == pytest.approx(0, abs=1e-12)
     assert len(voxel_means(points, 100.0)) <= 8
+
+
+def test_points_of_chosen_views_only() -> None:
+    one = wall()
+    both = replace(
+        one, **{n: np.concatenate([getattr(one, n)] * 2) for n in ("depth", "conf", "filled", "intrinsics", "images")}
+    )
+    E = np.tile(np.eye(4)[None, :3], (2, 1, 1))
+    E[1, 0, 3] = -50
+    both = replace(both, extrinsics=E, names=("a", "b"), sizes=np.tile(one.sizes, (2, 1)))
+    assert fuse(both, FilterOptions(views=(2,))).points[:, 0].min() > 40
+    assert len(fuse(both, FilterOptions(voxel=0))) == 2 * len(fuse(both, FilterOptions(voxel=0, views=(1,))))
+    with pytest.raises(InputError, match="view 3"):
+        fuse(both, FilterOptions(views=(3,)))
+
+
+def test_a_perfect_scene_scores_full_marks() -> None:
+    E = np.tile(np.eye(4)[None, :3], (3, 1, 1))
+    E[:, :, 3] = [[0, 0, 0], [-0.4, 0.1, 0], [0.1, -0.3, 0.2]]
+    one = wall()
+    fields = {n: np.concatenate([getattr(one, n)] * 3) for n in ("depth", "conf", "filled", "intrinsics", "images")}
+    scene = replace(one, **fields, extrinsics=E, names=("a", "b", "c"), sizes=np.tile(one.sizes, (3, 1)))
+    truth = Truth((), scene.names, E, one.intrinsics[0], lambda i: scene.depth[i])
+    report = evaluate("made up", scene, truth)
+    assert report.auc["auc3"] == 1.0 and report.cloud.f_score == 1.0
+    assert report.depth.abs_rel == pytest.approx(0, abs=1e-6)
