@@ -33,6 +33,8 @@ def test_stereo_example_becomes_a_scene_that_can_be_filtered_again(real, open_pa
     steps.tab(page, "3D")
     page.get_by_text("Refine the point cloud").click()
     field = page.locator("#scene-refine-point_budget input")
+    field.wait_for()
+    page.wait_for_timeout(800)  # a fold that has just opened still fills in its values
     field.fill("20000")
     field.blur()
     page.locator("#scene-refilter").click()
