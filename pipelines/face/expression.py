@@ -78,14 +78,14 @@ def perform(
     heads = np.stack([f.head / f.scale for f in fits])
     angles = np.abs([f.angles[0] for f in fits])
     usable = angles <= max(TURNED, float(angles.min()) + 5)
-    neutral = np.median(heads[usable], axis=0)
-    weights = weights_of(heads - neutral)
-    effort = weights.sum(axis=1) + np.where(usable, 0, 1e3)
+    # Against the canonical face: the person's features weigh on all frames alike, so that the least sum is rest.
+    effort = weights_of(heads - canonical_face().positions, still=True).sum(axis=1)
+    effort += np.where(usable, 0, 1e3)
     calm = np.argsort(effort)[: max(1, round(CALM_SHARE * usable.sum()))]
     neutral = heads[calm].mean(axis=0)
     weights = weights_of(heads - neutral)
     pitch = np.abs([f.angles[1] for f in fits])
-    best = int(at[np.argmin(angles + 0.5 * pitch + RESTLESS * weights.sum(axis=1))])
+    best = int(at[np.argmin(angles + 0.5 * pitch + RESTLESS * (effort - effort.min()))])
     nearest = np.abs(np.arange(len(times))[:, None] - at[None]).argmin(axis=1)
     return Performance(
         times=np.asarray(times, np.float64),
