@@ -14,9 +14,9 @@ import torch
 
 from models.bodies.joints import JOINTS_137
 from models.bodies.smplx import BodyPose
+from models.smplerx.losses import losses, training_outputs
 from pipelines.body.metrics import Parts, aligned, humandata_errors, procrustes
 from pipelines.body.sampling import Balanced, Concat, decompress
-from models.smplerx.losses import losses, training_outputs
 from tests.parity.runner import Case, Check, absolute, exact, kind, relative
 from tests.parity.smplerx import body_of, images, network_of
 
