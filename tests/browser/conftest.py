@@ -109,7 +109,7 @@ def open_page(chromium) -> Iterator[Callable]:
         context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(30_000)
         page.goto(url)
         return page
 
