@@ -6,6 +6,7 @@ import io
 from typing import Any
 
 from PIL import Image
+from playwright.sync_api import Error
 
 Page = Any
 
@@ -30,7 +31,7 @@ def option(page: Page, name: str, value: float) -> None:
     """Sets a number among the options."""
     field = page.locator(f"#scene-option-{name} input[type=number]")
     field.fill(str(value))
-    field.blur()
+    field.press("Tab")
 
 
 def run(page: Page) -> None:
@@ -42,10 +43,13 @@ def tab(page: Page, name: str) -> None:
 
 
 def colours_on_canvas(page: Page) -> int:
-    """Distinct colours in a picture of the 3D viewer; a blank canvas has one or two."""
+    """Distinct colours in a picture of the 3D viewer; a blank canvas has one or two, one that is being replaced none."""
     canvas = page.locator("#scene-model canvas")
     canvas.wait_for()
-    shot = Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")
+    try:
+        shot = Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")
+    except Error:
+        return 0
     return len(shot.getcolors(shot.width * shot.height))
 
 
