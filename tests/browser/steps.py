@@ -43,7 +43,7 @@ def tab(page: Page, name: str) -> None:
 
 
 def colours_on_canvas(page: Page) -> int:
-    """Distinct colours in a picture of the 3D viewer; a blank canvas has one or two, one that is being replaced none."""
+    """Distinct colours in a picture of the 3D viewer: one or two when blank, none while it is being replaced."""
     canvas = page.locator("#scene-model canvas")
     canvas.wait_for()
     try:

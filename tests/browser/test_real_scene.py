@@ -34,6 +34,7 @@ def test_stereo_example_becomes_a_scene_that_can_be_filtered_again(real, open_pa
     page.get_by_text("Refine the point cloud").click()
     field = page.locator("#scene-refine-point_budget input")
     field.wait_for()
+    page.wait_for_timeout(1500)  # the fold shows the run's own values a moment after it has opened
     field.fill("20000")
     field.press("Tab")  # the value counts once the field is left, as a person leaves it
     page.wait_for_timeout(400)

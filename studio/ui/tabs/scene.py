@@ -124,25 +124,28 @@ class SceneTab(PipelineTab):
             concurrency_limit=1,
         )
         self.results.then_view(applied)
-        self.results.run_id.change(
-            self._offer_refine,
-            [self.results.run_id, self.results.mine],
-            [self.refine, *self.filter.controls],
-            **html.QUIET,
-        )
+        here = [self.results.run_id, self.results.mine]
+        self.results.run_id.change(self._offer_refine, here, self.refine, **html.QUIET)
+        # Filled when the fold opens: what is not on the page yet does not take values reliably.
+        self.refine.expand(self._fill_refine, self.results.run_id, list(self.filter.controls), **html.QUIET)
         self.results.run_id.change(self.measure.offer, self.results.run_id, self.measure.outputs, **html.QUIET)
 
-    def _offer_refine(self, run_id: str, mine: bool) -> dict[Component, Any]:
-        """The panel with the filter of the run on show; only its owner may change it."""
-        if not (run_id and mine):
-            return {self.refine: gr.update(visible=False)}
+    def _offer_refine(self, run_id: str, mine: bool) -> Any:
+        """The fold, for a finished scene; only its owner may change it."""
         try:
-            record = self.studio.runs.get(run_id)
+            record = self.studio.runs.get(run_id) if run_id and mine else None
         except NotFound:
-            return {self.refine: gr.update(visible=False)}
-        if record.state != "done" or record.first("prediction") is None:
-            return {self.refine: gr.update(visible=False)}
-        return {self.refine: gr.update(visible=True), **self.filter.fill(record.options.get("filter", {}))}
+            record = None
+        offered = record is not None and record.state == "done" and record.first("prediction") is not None
+        return gr.update(visible=offered, open=False)
+
+    def _fill_refine(self, run_id: str) -> dict[Component, Any]:
+        """The filter of the run on show."""
+        try:
+            chosen = self.studio.runs.get(run_id).options.get("filter", {}) if run_id else {}
+        except NotFound:
+            chosen = {}
+        return self.filter.fill(chosen)
 
     def _refilter(self, run_id: str, secret: str | None, request: gr.Request, *values: Any) -> Updates:
         who = caller_of(self.studio.settings, secret, request)
