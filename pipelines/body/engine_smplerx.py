@@ -17,6 +17,7 @@ from models.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from models.runtime.cache import ModelCache, ModelSpec
 from models.runtime.errors import WeightsMissing
 from models.runtime.gpu import gpu
+from models.runtime.settings import Settings
 from models.runtime.weights import WeightsStore
 from models.smplerx import checkpoint
 from models.smplerx.camera import full_frame_camera
@@ -78,8 +79,12 @@ def spec_of(path: Path, weights_id: str) -> ModelSpec:
 
 
 @gpu(duration=60)
-def regress(cache: ModelCache, spec: ModelSpec, crops: Array) -> dict[str, Array]:
-    """SMPL-X parameters (B, ...) of crops (B, 512, 384, 3) float32 0..255, in camera axes."""
+def regress(path: Path, weights_id: str, settings: Settings, crops: Array) -> dict[str, Array]:
+    """SMPL-X parameters (B, ...) of crops (B, 512, 384, 3) float32 0..255, in camera axes.
+
+    ``path`` is the checkpoint of ``weights_id``; all arguments travel to a worker process on ZeroGPU.
+    """
+    cache = ModelCache.shared(settings)
 
     def run(network: torch.nn.Module, chunk: int) -> dict[str, Array]:
         device = next(network.parameters()).device
@@ -91,7 +96,7 @@ def regress(cache: ModelCache, spec: ModelSpec, crops: Array) -> dict[str, Array
             parts.append({name: getattr(pose, name).float().cpu().numpy() for name in PARTS})
         return {name: np.concatenate([p[name] for p in parts]) for name in PARTS}
 
-    return cache.run_chunked(spec, run, len(crops))
+    return cache.run_chunked(spec_of(path, weights_id), run, len(crops))
 
 
 def infer(
@@ -99,7 +104,7 @@ def infer(
 ) -> Generator[Event, None, tuple[list[Person], int]]:
     """Detection, crops and network in one streaming pass; returns the people and the number of frames."""
     weights_id = chosen_weights(options.smplerx, ctx.weights)[0]
-    spec = spec_of(ctx.weights.path(weights_id), weights_id)
+    checkpoint_path = ctx.weights.path(weights_id)
     follow = FollowOptions(limit=options.people.limit)
     tracker = PoseTracker(BlazeNetworks(ctx.cache, ctx.weights), PoseOptions(follow=follow, smoothing=None))
     held: list[Frame] = []
@@ -116,7 +121,7 @@ def infer(
 
     def flush() -> None:
         if waiting:
-            out = regress(ctx.cache, spec, np.stack([c for _, _, c in waiting]))
+            out = regress(checkpoint_path, weights_id, ctx.settings, np.stack([c for _, _, c in waiting]))
             for i, (number, look, _) in enumerate(waiting):
                 seen.setdefault(number, _Seen()).looks.append(look)
                 seen[number].rows.append({name: out[name][i] for name in PARTS})

@@ -11,8 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from models.runtime.settings import Settings
+from models.smplerx.config import VARIANTS
+from models.smplerx.network import Smplerx
+from models.talking.bisenet import BiSeNet
+from models.talking.dinet import Dinet
+from models.talking.gfpgan import Gfpgan
+from models.talking.wav2lip import Wav2Lip
+from pipelines.talk.lips import NetworkFile
 from tests.scene.da3_folder import write_folder
 
 Case = Callable[[Path], tuple[tuple[Any, ...], dict[str, Any]]]
@@ -29,4 +37,61 @@ def da3_views(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (process(list(noise), resolution=56), checkpoint, Da3Settings(56), Settings(device="cpu")), {}
 
 
-CASES: dict[str, Case] = {"pipelines.scene.da3_network.compute_views": da3_views}
+def smplerx_crops(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """One noise crop through a made-up small network."""
+    path = _released(folder, Smplerx(VARIANTS["s32"]), lambda state: {"network": _wrapped(state)})
+    crops = np.random.default_rng(0).uniform(0, 255, (1, 512, 384, 3)).astype(np.float32)
+    return (path, "smplerx-s32", Settings(device="cpu"), crops), {}
+
+
+def _released(folder: Path, network: torch.nn.Module, layout: Callable[[dict], Any]) -> Path:
+    """A network with random weights, saved in its released layout."""
+    path = folder / f"{type(network).__name__}.pth"
+    torch.save(layout(network.state_dict()), path)
+    return path
+
+
+def _wrapped(state: dict) -> dict:
+    return {f"module.{name}": value for name, value in state.items()}
+
+
+def _pictures(count: int, height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (count, height, width, 3), np.uint8)
+
+
+def wav2lip(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    path = _released(folder, Wav2Lip(), lambda state: {"state_dict": _wrapped(state)})
+    mel = np.zeros((2, 80, 16), np.float32)
+    return (NetworkFile("wav2lip", path), Settings(device="cpu"), mel, _pictures(2, 96, 96), 2), {}
+
+
+def dinet(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    path = _released(folder, Dinet(), lambda state: {"state_dict": {"net_g": _wrapped(state)}})
+    audio = np.zeros((1, 29, 5), np.float32)
+    sizes = (_pictures(1, 416, 320), _pictures(5, 416, 320))
+    return (NetworkFile("dinet", path), Settings(device="cpu"), *sizes, audio, 1), {}
+
+
+def parsing(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    path = _released(folder, BiSeNet(), dict)
+    return (NetworkFile("bisenet", path), Settings(device="cpu"), _pictures(1, 512, 512)), {}
+
+
+def restoring(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    path = _released(folder, Gfpgan(), lambda state: {"params_ema": dict(state)})
+    return (NetworkFile("gfpgan", path), Settings(device="cpu"), _pictures(1, 512, 512)), {}
+
+
+CASES: dict[str, Case] = {
+    "pipelines.scene.da3_network.compute_views": da3_views,
+    "pipelines.body.engine_smplerx.regress": smplerx_crops,
+    "pipelines.talk.lips.wav2lip_faces": wav2lip,
+    "pipelines.talk.lips.dinet_faces": dinet,
+    "pipelines.talk.lips.parsing_masks": parsing,
+    "pipelines.talk.lips.restored_faces": restoring,
+}
+# Functions whose files tests cannot make; their arguments are of the same kinds as those of their neighbours.
+WITHOUT_SAMPLE = {
+    "pipelines.talk.lips.letter_scores": "reads a frozen TensorFlow graph",
+    "pipelines.talk.lips.xseg_masks": "reads an ONNX file",
+}
