@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 
@@ -16,6 +17,22 @@ PIPELINES = {
 }
 
 
+@dataclass(frozen=True)
+class Link:
+    """An output that an input of another pipeline reads: the file kind between them is stated in pipelines/export."""
+
+    source: str
+    output: str  # role of the output
+    target: str
+    role: str  # of the input
+
+
+LINKS = (
+    Link("body", "motion", "character", "motion"),
+    Link("face", "curves_json", "talk", "expression"),
+)
+
+
 @cache
 def get(pipeline_id: str) -> Pipeline:
     """The pipeline of that id, imported at first need. Raises NotFound for an unknown id."""
@@ -28,3 +45,15 @@ def get(pipeline_id: str) -> Pipeline:
 def available(tabs: tuple[str, ...]) -> tuple[str, ...]:
     """Ids among ``tabs`` that are built, in the order of ``tabs``."""
     return tuple(t for t in tabs if t in PIPELINES)
+
+
+def links(source: str, tabs: tuple[str, ...]) -> tuple[Link, ...]:
+    """The links from a pipeline to those of ``tabs`` that are built and have the input."""
+    built = available(tabs)
+    return tuple(
+        link
+        for link in LINKS
+        if link.source == source
+        and link.target in built
+        and any(role.name == link.role for role in get(link.target).roles)
+    )

@@ -16,6 +16,7 @@ from studio.jobs import Job, JobSnapshot
 from studio.privacy import Caller
 from studio.services import Studio
 from studio.ui import components as html
+from studio.ui.handover import parents_of
 from studio.ui.results import ResultsPanel, Updates
 from studio.ui.visitor import caller_of
 
@@ -35,7 +36,8 @@ class Shell:
 
     ``secret`` keeps the browser's own secret, ``last_job`` the job it started last (both in the browser's storage);
     ``opened`` carries "show this run" from Gallery and links to the tab that can: ``[pipeline, run id, only to look,
-    nonce]``, where the nonce lets the same run be opened twice.
+    nonce]``, where the nonce lets the same run be opened twice; ``sent`` carries "take this file" from a result to
+    another tab: ``[pipeline, file, run it comes from, nonce]``.
     """
 
     studio: Studio
@@ -44,6 +46,7 @@ class Shell:
     secret: gr.BrowserState
     last_job: gr.BrowserState
     opened: gr.State
+    sent: gr.State
 
 
 class JobView:
@@ -64,6 +67,7 @@ class JobView:
             self.run = gr.Button(label, variant="primary", elem_id=f"{self.pipeline_id}-run", scale=3)
             self.stop = gr.Button("Stop", variant="stop", visible=False, elem_id=f"{self.pipeline_id}-stop", scale=1)
         self.job_id = gr.State("")
+        self.origins = gr.State([])  # [file name, run id] of what other tabs sent here
         self.progress = html.block(visible=False, elem_id=f"{self.pipeline_id}-progress")
 
     @property
@@ -85,11 +89,12 @@ class JobView:
     def wire_run(self, button: gr.Button, read: ReadControls, controls: list[Component]) -> None:
         """Lets ``button`` start a job of this tab too, for example a short preview."""
 
-        def start(secret: str | None, request: gr.Request, *values: Any) -> Iterator[Updates]:
+        def start(secret: str | None, origins: list[list[str]], request: gr.Request, *values: Any) -> Iterator[Updates]:
             who = caller_of(self.studio.settings, secret, request)
             try:
                 inputs, options = read(*values)
-                job = self.studio.jobs.submit(self.pipeline_id, inputs, options, owner=who.owner)
+                parents = parents_of(inputs, origins)
+                job = self.studio.jobs.submit(self.pipeline_id, inputs, options, who.owner, parents)
             except StudioError as error:
                 yield {**self.idle(), **self.panel.clear(), **self._trouble(error)}
                 raise gr.Error(error.message, title="Not started", print_exception=False) from error
@@ -98,7 +103,7 @@ class JobView:
         # A job waits in the studio's own queue, so any number of pages may follow theirs at the same time.
         started = button.click(
             start,
-            [self.shell.secret, *controls],
+            [self.shell.secret, self.origins, *controls],
             self.outputs,
             **html.QUIET,
         )

@@ -16,6 +16,7 @@ from studio.runs import RunRecord
 from studio.services import Studio
 from studio.ui import components as html
 from studio.ui.endpoints import add_endpoint
+from studio.ui.handover import receive
 from studio.ui.job_view import JobView, Shell
 from studio.ui.results import Updates
 from studio.ui.tabs.gallery import GalleryTab, opening
@@ -41,16 +42,18 @@ def build_ui(studio: Studio) -> gr.Blocks:
     with gr.Blocks(title=html.PRODUCT, analytics_enabled=False, fill_width=True) as page:
         secret = gr.BrowserState("", storage_key="likeness-studio-secret", secret=_SCRAMBLE)
         last_job = gr.BrowserState(None, storage_key="likeness-studio-job", secret=_SCRAMBLE)
-        opened = gr.State(None)
+        opened, sent = gr.State(None), gr.State(None)
         header = html.block(html.header(None), elem_id="studio-header")
         banner = html.block(visible=False, elem_id="studio-banner")
         with gr.Tabs(elem_id="studio-tabs") as tabs:
-            shell = Shell(studio, page, tabs, secret, last_job, opened)
+            shell = Shell(studio, page, tabs, secret, last_job, opened, sent)
             for pipeline_id in built:
                 with gr.Tab(registry.get(pipeline_id).title, id=pipeline_id, elem_id=f"tab-{pipeline_id}"):
                     view = _tab_of(shell, pipeline_id)
                     view.draw()
                 _open_here(shell, pipeline_id, view.job, view.inputs_column)
+                receive(pipeline_id, sent, view.files, view.job.origins)
+                view.results.handover.wire(view.results.run_id, tabs, sent)
             with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery") as gallery:
                 GalleryTab(shell).draw(gallery)
             with gr.Tab("Models", id="models", elem_id="tab-models") as models:

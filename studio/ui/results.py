@@ -24,6 +24,7 @@ from studio.privacy import Caller
 from studio.runs import OutputRecord, RunRecord, RunStore
 from studio.ui import components as html
 from studio.ui.framing import camera_distance
+from studio.ui.handover import Handover
 from studio.ui.serving import address, lend, shown
 
 _HIDDEN_ROLES = {"poster", "photo"}
@@ -41,6 +42,7 @@ _VIEW = """async (address) => {
   const name = decodeURIComponent(address.split("/").pop());
   return { path: url, url, orig_name: name, meta: { _type: "gradio.FileData" } };
 }"""
+_MOST_PICTURES = 60
 _NEARLY_LEVEL = 84  # degrees from the zenith: a look from just above eye height
 Updates = dict[Component, Any]
 
@@ -64,6 +66,9 @@ class ResultsPanel:
     empty_text: str = ""
     outputs: list[Component] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.handover = Handover(self.runs, self.prefix)
+
     def draw(self) -> None:
         """Draws the panel here."""
         self.run_id = gr.State("")
@@ -73,7 +78,7 @@ class ResultsPanel:
         self.warnings = html.block(visible=False)
         with gr.Tabs(visible=False, elem_id=f"{self.prefix}-result-tabs") as self.tabs:
             with gr.Tab("3D", id="model", visible=False) as self.model_tab:
-                self.shape = gr.Radio([], show_label=False, container=False, interactive=True, visible=False)
+                self.shape = _chooser()
                 self.model = gr.Model3D(
                     show_label=False,
                     height="min(62vh, 560px)",
@@ -85,20 +90,34 @@ class ResultsPanel:
             with gr.Tab("Views", id="views", visible=False) as self.views_tab:
                 self._draw_views()
             with gr.Tab("Video", id="video", visible=False) as self.video_tab:
-                self.video = gr.Video(show_label=False, interactive=False, autoplay=False, loop=True, height=460)
+                self.which_video = _chooser()
+                self.video = gr.Video(
+                    show_label=False, interactive=False, autoplay=False, loop=True, height=460,
+                    elem_id=f"{self.prefix}-video",
+                )  # fmt: skip
+            with gr.Tab("Pictures", id="pictures", visible=False) as self.pictures_tab:
+                self.pictures = gr.Gallery(
+                    show_label=False, interactive=False, columns=4, height=460, object_fit="contain",
+                    elem_id=f"{self.prefix}-pictures",
+                )  # fmt: skip
             with gr.Tab("Plot", id="plot", visible=False) as self.plot_tab:
+                self.which_plot = _chooser()
                 self.plot = gr.Plot(show_label=False, elem_id=f"{self.prefix}-plot")
             with gr.Tab("Details", id="details") as self.details_tab:
                 self.details = html.block()
         self.stats = html.block(visible=False)
         self.files = html.block(visible=False, elem_id=f"{self.prefix}-files-row")
+        self.handover.draw()
         self.address = gr.Textbox(container=False, elem_classes="ls-bridge")
         self._hand_over(self.shape.input(*self._telling, **html.QUIET))
+        for which, component in ((self.which_video, self.video), (self.which_plot, self.plot)):
+            which.input(self._pick_output, [self.run_id, which], component, **html.QUIET)
         self._draw_zip()
         self.outputs = [
             self.run_id, self.mine, self.empty, self.head, self.warnings, self.tabs, self.model_tab, self.shape,
-            self.model, self.views_tab, self.view, self.layer, self.slider, self.video_tab, self.video, self.plot_tab,
-            self.plot, self.details, self.stats, self.files,
+            self.model, self.views_tab, self.view, self.layer, self.slider, self.video_tab, self.which_video,
+            self.video, self.pictures_tab, self.pictures, self.plot_tab, self.which_plot, self.plot, self.details,
+            self.stats, self.files, self.handover.row,
         ]  # fmt: skip
 
     def then_view(self, shown_by: Dependency) -> None:
@@ -178,6 +197,16 @@ class ResultsPanel:
         except StudioError as error:
             raise gr.Error(error.message, print_exception=False) from error
 
+    def _pick_output(self, run_id: str, path: str | None) -> Any:
+        """Another video or plot of the run on show."""
+        if not run_id or not path:
+            return gr.skip()
+        try:
+            record = self.runs.get(run_id)
+            return self._value(record, next(o for o in record.outputs if o.path == path))
+        except (StudioError, StopIteration) as error:
+            raise gr.Error("This result is gone", print_exception=False) from error
+
     def clear(self) -> Updates:
         """An empty panel."""
         return {
@@ -200,6 +229,7 @@ class ResultsPanel:
             self.tabs: gone,
             self.stats: gone,
             self.files: gone,
+            self.handover.row: gone,
             self.model: None,
         }
 
@@ -218,11 +248,22 @@ class ResultsPanel:
 
     def _show_files(self, record: RunRecord, updates: Updates) -> None:
         selected = "details"
-        for kind, tab, component in (("plot", self.plot_tab, self.plot), ("video", self.video_tab, self.video)):
-            output = next((o for o in record.outputs if o.kind == kind), None)
-            updates[tab] = gr.update(visible=output is not None, **({"label": output.title} if output else {}))
-            updates[component] = None if output is None else self._value(record, output)
-            selected = kind if output else selected
+        for kind, tab, which, component in (
+            ("plot", self.plot_tab, self.which_plot, self.plot),
+            ("video", self.video_tab, self.which_video, self.video),
+        ):
+            found = [o for o in record.outputs if o.kind == kind]
+            label = {"label": found[0].title if len(found) == 1 else f"{kind.capitalize()}s"} if found else {}
+            updates[tab] = gr.update(visible=bool(found), **label)
+            choices = [(o.title, o.path) for o in found]
+            first = found[0].path if found else None
+            updates[which] = gr.update(choices=choices, value=first, visible=len(found) > 1)
+            updates[component] = self._value(record, found[0]) if found else None
+            selected = kind if found else selected
+        pictures = self._pictures(record)
+        updates[self.pictures_tab] = gr.update(visible=bool(pictures))
+        updates[self.pictures] = [(self._value(record, o), o.title) for o in pictures]
+        selected = "pictures" if pictures and selected in ("details", "plot") else selected
         models = self._models(record)
         shapes = [(o.title, o.path) for o in models]
         value = models[0].path if models else None
@@ -241,6 +282,13 @@ class ResultsPanel:
         updates[self.details] = _details(record)
         updates[self.stats] = gr.update(value=html.stats(record.summary), visible=bool(record.summary))
         updates[self.files] = gr.update(value=html.file_row(self._links(record)), visible=True)
+        updates[self.handover.row] = self.handover.offers(record)
+
+    def _pictures(self, record: RunRecord) -> list[OutputRecord]:
+        """Pictures that are not views of their own; no more than can be looked through."""
+        views = {self.views.base, *(role for _, role in self.views.layers)} if self.views else set()
+        found = [o for o in record.outputs if o.kind == "image" and o.role not in views | _HIDDEN_ROLES]
+        return found[:_MOST_PICTURES]
 
     def _value(self, record: RunRecord, output: OutputRecord) -> Any:
         path = shown(self.runs, record.id, output.path)
@@ -291,6 +339,11 @@ class ResultsPanel:
                 continue
             path = Path(shown(self.runs, record.id, output.path))
             yield html.FileLink(address(str(path)), output.title, path.suffix[1:].upper(), path.stat().st_size)
+
+
+def _chooser() -> gr.Radio:
+    """Which of several outputs of a kind is on show; hidden while there is but one."""
+    return gr.Radio([], show_label=False, container=False, interactive=True, visible=False)
 
 
 def engine_title(record: RunRecord) -> str:
