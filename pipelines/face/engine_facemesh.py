@@ -20,6 +20,7 @@ from pipelines.face.canonical import canonical_face
 from pipelines.face.expression import Performance, RestingFace, perform, still_expression
 from pipelines.face.facemesh import FaceLens, HeadFit, fit_head
 from pipelines.face.options import FaceOptions
+from pipelines.face.repose import FOLDER, Look
 from pipelines.face.state import FaceState
 from pipelines.face.texture import bake
 from pipelines.media.image import exif_focal_px, read_image, write_image
@@ -130,6 +131,9 @@ class FacemeshEngine:
             role = {".obj": "mesh", ".png": "texture"}.get(path.suffix, "material")
             title = {".obj": "OBJ", ".png": "texture", ".mtl": "OBJ material"}[path.suffix]
             self._add(role, path.name, "image" if path.suffix == ".png" else "data", f"Head {number} ({title})")
+        posable = exports.posable(number, fit, rest, expression, texture)
+        path = posable.save(folder / FOLDER / f"{stem}.npz")
+        self._add("posable", path.relative_to(folder).as_posix(), "data", f"Head {number} (to pose again, NPZ)")
         self.told.append({"number": number, **exports.parameters(fit, lens, expression)})
         return head
 
@@ -151,7 +155,7 @@ class FacemeshEngine:
             drawn = exports.over_photo(drawn, small, head.fit, head.texture)
         points = [(head.landmarks + 0.5) * factor - 0.5 for head in heads]
         turned = np.hstack(
-            [exports.head_picture(heads[0].fit.vertices(), heads[0].texture, _yaw(a)) for a in TURN_VIEWS]
+            [exports.head_picture(heads[0].fit.vertices(), heads[0].texture, Look(a).rotation) for a in TURN_VIEWS]
         )
         pictures = {
             "photo": shown,
@@ -285,13 +289,6 @@ class FacemeshEngine:
             clip.times, clip.seen, weights, clip.rotations, clip.places, head.rest, clip.best
         )  # fmt: skip
         yield from self._animate(head, worn_clip, probe(driver, self.ctx.settings.limits).fps, driver)
-
-
-def _yaw(degrees: float) -> NDArray[np.float64]:
-    """Rotation (3, 3) from head axes to a camera that sees the head turned."""
-    a = np.radians(degrees)
-    turn = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
-    return exports.FACING @ turn
 
 
 def _frames(clip: Performance, kept: NDArray[np.bool_]) -> Performance:

@@ -20,6 +20,7 @@ from pipelines.face.blendshapes import NAMES
 from pipelines.face.canonical import canonical_face
 from pipelines.face.expression import Performance, RestingFace
 from pipelines.face.facemesh import FaceLens, HeadFit
+from pipelines.face.repose import FACING, PosableHead, portrait
 from pipelines.media.atomic import replacing
 from pipelines.render.depth_color import colorize, inverse_depth, valid_depth, value_range
 from pipelines.render.raster import rasterize_mesh
@@ -27,10 +28,8 @@ from pipelines.render.shading import Camera, Picture, render_mesh, vertex_normal
 
 Image = NDArray[np.uint8]
 SHOWN_SIDE = 1280  # pixels of the pictures that are shown
-VIEW, DISTANCE = 480, 0.75  # pixels and metres of the camera that shows a head by itself
-FACING = np.diag([1.0, -1.0, -1.0])  # head axes as seen by a camera in front
-MIDDLE = np.array([0.0, -0.035, -0.02])  # of a head, metres
-GREY = (236, 238, 237)
+VIEW = 480  # pixels of the pictures that show a head by itself
+FRAME = (np.array([0.0, -0.035, -0.02]), 0.2535)  # middle and size of a face in those, metres
 NOTE = "estimated from landmarks; gaze and tongue are not estimated and stay 0"
 PLOTTED = 8  # curves that move most
 
@@ -72,17 +71,18 @@ def write_head_obj(path: Path, vertices: NDArray[np.floating], texture: Image) -
 def head_picture(vertices: NDArray[np.floating], texture: Image, turn: NDArray[np.floating] | None = None,
                  size: int = VIEW, samples: int = 2) -> Image:  # fmt: skip
     """A head by itself, from the front or with the rotation (3, 3) from head to camera axes."""
-    rotation = FACING if turn is None else np.asarray(turn, np.float64)
-    extrinsics = np.eye(4)
-    extrinsics[:3, :3] = rotation
-    extrinsics[:3, 3] = (0, 0, DISTANCE) - rotation @ MIDDLE
-    focal = size * 2.55
-    K = np.array([[focal, 0, (size - 1) / 2], [0, focal, (size - 1) / 2], [0, 0, 1.0]])
     face = canonical_face()
-    camera = Camera(extrinsics, K, size, size)
-    return render_mesh(
-        camera, vertices, face.faces, texture=texture, uv=face.uv, background=GREY, supersample=samples
-    ).color
+    rotation = FACING if turn is None else np.asarray(turn, np.float64)
+    return portrait(vertices, face.faces, face.uv, texture, FRAME, rotation, size, samples)
+
+
+def posable(number: int, fit: HeadFit, rest: RestingFace, weights: NDArray[np.floating], texture: Image) -> PosableHead:
+    """What is saved of a head for posing it again."""
+    face = canonical_face()
+    vertices, morphs = rest.vertices(np.zeros(len(NAMES))), rest.morphs()
+    own = fit.vertices(face) - vertices - np.tensordot(weights, morphs, axes=1)
+    uv = face.uv[face.faces]
+    return PosableHead("facemesh", number, vertices, face.faces, uv, texture, NAMES, morphs, weights, own)
 
 
 def over_photo(photo: Image, lens: FaceLens, fit: HeadFit, texture: Image) -> Image:
