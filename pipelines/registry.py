@@ -13,6 +13,7 @@ PIPELINES = {
     "face": "pipelines.face.pipeline:FacePipeline",
     "body": "pipelines.body.pipeline:BodyPipeline",
     "talk": "pipelines.talk.pipeline:TalkPipeline",
+    "character": "pipelines.character.pipeline:CharacterPipeline",
     "scene": "pipelines.scene.pipeline:ScenePipeline",
 }
 
