@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.bodies.joints import JOINTS_137, LEFT_WRIST_137, NECK_137, PARTS_137, PELVIS_137, RIGHT_WRIST_137
+from models.bodies.joints import JOINTS_137, PELVIS_137
 from models.bodies.smplx import BodyPose, Smplx, SmplxData
 from models.geometry.rotations import axis_angle_to_matrix
 from models.runtime.state_dict import load_strict
@@ -20,6 +20,7 @@ from models.smplerx import camera
 from models.smplerx.checkpoint import config_of, network_state
 from models.smplerx.config import FACE_EXTENSION, HAND_EXTENSION, TASK_TOKENS
 from models.smplerx.heads import sample_features, soft_argmax_2d, soft_argmax_3d
+from models.smplerx.losses import part_relative
 from models.smplerx.network import EXPRESSION, JAW, Prediction, Smplerx, pose_bodies
 from tests.parity.runner import Case, Check, absolute, kind, relative
 from tests.parity.synth import synth_state
@@ -152,14 +153,6 @@ def smplx_layer(case: Case) -> Iterator[Check]:
     yield absolute("joint_cam_part_relative", part_relative(relative_joints), case["joint_cam_part_relative"], 1e-5)
     sample = (out.vertices + transl[:, None])[:, ::10]
     yield absolute("mesh_cam_sample", sample, case["mesh_cam_sample"], 1e-5)
-
-
-def part_relative(joints: Tensor) -> Tensor:
-    """Pelvis-relative joints (B, 137, 3) with hands relative to their wrist and face to the neck."""
-    out = joints.clone()
-    for part, anchor in (("left_hand", LEFT_WRIST_137), ("right_hand", RIGHT_WRIST_137), ("face", NECK_137)):
-        out[:, PARTS_137[part]] -= joints[:, [anchor]]
-    return out
 
 
 def images(case: Case) -> Tensor:
