@@ -138,7 +138,7 @@ def project(points: ArrayLike, extrinsics: ArrayLike, intrinsics: ArrayLike) -> 
     depth = camera[..., 2]
     with np.errstate(divide="ignore", invalid="ignore"):
         plane = camera / depth[..., None]
-    return (plane @ np.swapaxes(K, -1, -2))[..., :2], depth
+        return (plane @ np.swapaxes(K, -1, -2))[..., :2], depth
 
 
 def unproject_pixels(

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.depth_anything_3.checkpoint import load
-from models.depth_anything_3.config import PATCH, NestedConfig, variant
+from models.depth_anything_3.config import PATCH, Config, NestedConfig, variant
 from models.depth_anything_3.gaussians import Gaussians
 from models.runtime.cache import ModelCache, ModelSpec
 from models.runtime.device import compute_dtype
@@ -32,9 +32,20 @@ class Checkpoint:
     half: bool = True
 
     @property
-    def multi_view(self) -> bool:
+    def config(self) -> Config:
+        """Of the network that sees all views, or of the only one."""
         config = variant(self.variant)
-        return config.any_view.multi_view if isinstance(config, NestedConfig) else config.multi_view
+        return config.any_view if isinstance(config, NestedConfig) else config
+
+    @property
+    def multi_view(self) -> bool:
+        return self.config.multi_view
+
+    @property
+    def last_single_view_block(self) -> int:
+        """The deepest block of the backbone whose tokens owe nothing to other views."""
+        start = self.config.backbone.alternate_from
+        return (self.config.backbone.depth if start is None else start) - 1
 
     @property
     def metric(self) -> bool:
@@ -43,8 +54,7 @@ class Checkpoint:
 
     @property
     def gaussians(self) -> bool:
-        config = variant(self.variant)
-        return isinstance(config, NestedConfig) or config.gaussians
+        return self.config.gaussians
 
     def spec(self) -> ModelSpec:
         """For the model cache."""
@@ -82,8 +92,7 @@ def choose_checkpoint(name: str, weights: WeightsStore, half: bool = True) -> Ch
 def working_bytes(shape: tuple[int, ...], checkpoint: Checkpoint, head_views: int) -> int:
     """About what the activations of N views (N, H, W) take: tokens of all views, heads of ``head_views`` at a time."""
     n, height, width = shape
-    config = variant(checkpoint.variant)
-    config = config.any_view if isinstance(config, NestedConfig) else config
+    config = checkpoint.config
     tokens = n * (height // PATCH) * (width // PATCH)
     backbone = tokens * config.backbone.width * 4 * 24
     heads = min(n, head_views) * height * width * config.features * 4 * 3
@@ -129,11 +138,10 @@ def _on_cpu(splats: Gaussians) -> Gaussians:
 
 def check_request(checkpoint: Checkpoint, feature_layers: tuple[int, ...], gaussians: bool, ray_poses: bool) -> None:
     """Raises InputError, before any work, for what a variant cannot do."""
-    config = variant(checkpoint.variant)
-    bare = config.any_view if isinstance(config, NestedConfig) else config
-    wrong = [layer for layer in feature_layers if not 0 <= layer < bare.backbone.depth]
+    depth = checkpoint.config.backbone.depth
+    wrong = [layer for layer in feature_layers if not 0 <= layer < depth]
     if wrong:
-        raise InputError(f"{checkpoint.variant} has blocks 0 to {bare.backbone.depth - 1}, no block {wrong[0]}")
+        raise InputError(f"{checkpoint.variant} has blocks 0 to {depth - 1}, no block {wrong[0]}")
     if gaussians and not checkpoint.gaussians:
         raise InputError(f"{checkpoint.variant} makes no Gaussian splats; use da3-giant or da3nested-giant-large")
     if ray_poses and not checkpoint.multi_view:

@@ -1,19 +1,24 @@
 """Engine ``da3`` on long scenes: overlapping parts, joined by what they share and by places seen again.
 
 Memory depends on the size of a part, not on the length: parts wait on disk, and the prediction keeps a number of views
-spread over the whole scene. Parts already on disk are not computed again.
+spread over the whole scene. Parts already on disk are not computed again, also those that an earlier, stopped run over
+the same frames left in its own folder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import hashlib
+import json
+import os
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.depth_anything_3.checkpoint import WEIGHTS
 from models.geometry.similarity import Similarity
 from models.runtime.errors import InputError
 from pipelines.base import Event, Progress, RunContext
@@ -24,6 +29,7 @@ from pipelines.scene.da3_network import Checkpoint, compute_views
 from pipelines.scene.da3_preprocess import join, process_one
 from pipelines.scene.frames import WorkingPhoto
 from pipelines.scene.options import Da3Options
+from pipelines.scene.places import candidates, describe_frames, proven, small_tokens
 from pipelines.scene.prediction import VERIFIED, Prediction
 from pipelines.scene.state import SceneState
 from pipelines.scene.streaming import (
@@ -31,7 +37,6 @@ from pipelines.scene.streaming import (
     align_parts,
     between,
     close_loops,
-    find_loops,
     loop_windows,
     points_of,
     split,
@@ -40,60 +45,111 @@ from pipelines.scene.streaming import (
 AT_ONCE = 120  # views up to which a scene is computed in one piece
 PART = 60  # views of a part otherwise
 KEPT = 120  # views of a long scene that the prediction holds
-MOST_LOOPS = 8
-ALIKE = 0.97  # likeness of thumbnails from which a place counts as seen again
-_THUMB = (16, 12)
+JOINED = 150_000  # pixels by which two parts are laid onto each other
+MOST_LOOPS = 12
+MISFIT = 0.15  # of the depth: median distance beyond which a loop's frames do not lie on the parts they come from
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part's results: depth and confidence (M, H, W), extrinsics (M, 3, 4), intrinsics (M, 3, 3)."""
+    """One part's results: depth and confidence (M, H, W), extrinsics (M, 3, 4), intrinsics (M, 3, 3), and tokens
+    (M, T, C) that tell places apart, or an empty array."""
 
     depth: NDArray[np.float32]
     conf: NDArray[np.float32]
     extrinsics: NDArray[np.float64]
     intrinsics: NDArray[np.float64]
+    tokens: NDArray[np.float16]
 
-    def points(self, frames: slice) -> NDArray[np.float64]:
-        """World points (m, H, W, 3) of some of its frames."""
-        return points_of(self.depth[frames], self.intrinsics[frames], self.extrinsics[frames])
+    def points(self) -> NDArray[np.float64]:
+        """World points (M, H, W, 3)."""
+        return points_of(self.depth, self.intrinsics, self.extrinsics)
 
     def __getitem__(self, frames: slice) -> Part:
-        return Part(self.depth[frames], self.conf[frames], self.extrinsics[frames], self.intrinsics[frames])
+        return Part(*(value[frames] for value in vars(self).values()))
+
+    def thinned(self) -> Part:
+        """Every so many pixels of every frame, about ``JOINED`` in all."""
+        step = max(1, int(np.ceil(np.sqrt(self.depth.size / JOINED))))
+        K = self.intrinsics / np.array([step, step, 1])[:, None]
+        return replace(self, depth=self.depth[:, ::step, ::step], conf=self.conf[:, ::step, ::step], intrinsics=K)
 
 
 @dataclass
 class _Job:
     photos: list[WorkingPhoto]
+    parts: list[tuple[int, int]]
     checkpoint: Checkpoint
     settings: Da3Settings
     folder: Path
     ctx: RunContext
+    token_layer: int | None  # block whose tokens describe places; None where no loops are sought
+
+    def picture(self, frame: int) -> NDArray[np.uint8]:
+        return read_image(self.photos[frame].path, self.ctx.settings.limits)
 
     def pictures(self, frames: list[int]) -> tuple[list[NDArray[np.uint8]], list[tuple[int, int]]]:
         """Frames at the network's size, and the sizes they had."""
         found, sizes = [], []
         for i in frames:
-            rgb = read_image(self.photos[i].path, self.ctx.settings.limits)
+            rgb = self.picture(i)
             found.append(process_one(rgb, None, self.settings.resolution, self.settings.method)[0])
             sizes.append(rgb.shape[:2])
         return found, sizes
 
-    def compute(self, frames: list[int]) -> Part:
+    def compute(self, frames: list[int], token_layer: int | None = None) -> Part:
         """The network on some frames together."""
         pictures, sizes = self.pictures(frames)
         batch = join([(p, None) for p in pictures], sizes)
-        found = compute_views(batch, self.checkpoint, self.settings, self.ctx.settings)
-        return Part(found.depth, found.conf - 1, found.extrinsics[:, :3].astype(float), found.intrinsics.astype(float))
+        layers = () if token_layer is None else (token_layer,)
+        settings = replace(self.settings, request=replace(self.settings.request, feature_layers=layers))
+        found = compute_views(batch, self.checkpoint, settings, self.ctx.settings)
+        tokens = np.zeros((len(frames), 0, 0), np.float16) if not layers else small_tokens(found.features[token_layer])
+        E, K = found.extrinsics[:, :3].astype(float), found.intrinsics.astype(float)
+        return Part(found.depth, found.conf - 1, E, K, tokens)
 
-    def part(self, index: int, frames: list[int]) -> Part:
+    def part(self, index: int) -> Part:
         """A part, from disk where it was computed before."""
         path = self.folder / f"{index:04d}.npz"
         if not path.is_file():
-            found = self.compute(frames)
+            found = self.compute(list(range(*self.parts[index])), self.token_layer)
             write_npz(path, vars(found), level=0)
             return found
         return Part(**read_npz(path))
+
+    def fresh(self, index: int) -> int:
+        """The first frame of a part that the one before does not hold."""
+        return self.parts[index - 1][1] if index else 0
+
+    def tokens(self) -> Iterator[NDArray[np.float16]]:
+        """Of all frames in order, part by part."""
+        for k, (start, _) in enumerate(self.parts):
+            yield read_npz(self.folder / f"{k:04d}.npz", ("tokens",))["tokens"][self.fresh(k) - start :]
+
+
+def _fingerprint(
+    photos: list[WorkingPhoto], parts: list[tuple[int, int]], checkpoint: Checkpoint, settings: Da3Settings, layer: int
+) -> str:
+    """Names the frames' content and everything else that parts depend on."""
+    digest = hashlib.sha256()
+    for photo in photos:
+        digest.update(hashlib.sha256(photo.path.read_bytes()).digest())
+    weights = (checkpoint.folder / WEIGHTS).stat()
+    model = [checkpoint.variant, checkpoint.half, weights.st_size, weights.st_mtime_ns]
+    request = settings.request
+    how = [settings.resolution, settings.method, request.ray_poses, request.strategy, layer]
+    digest.update(json.dumps([model, how, parts]).encode())
+    return digest.hexdigest()[:32]
+
+
+def _adopt(folder: Path, runs: Path) -> int:
+    """Links parts of the same fingerprint that other runs left; returns how many."""
+    count = 0
+    for path in sorted(runs.glob(f"*/work/parts/{folder.name}/*.npz")):
+        with suppress(FileExistsError, FileNotFoundError, OSError):  # a run may be deleted meanwhile
+            os.link(path, folder / path.name)
+            count += 1
+    return count
 
 
 def part_size(options: Da3Options, count: int) -> tuple[int, int]:
@@ -126,83 +182,92 @@ def infer_long(
         raise InputError("Splats and features are made for scenes computed at once: use fewer frames or a larger chunk")
     size, overlap = part_size(options, len(photos))
     parts = split(len(photos), size, overlap)
-    job = _Job(photos, checkpoint, settings, ctx.out_dir / "work" / "parts", ctx)
+    layer = checkpoint.last_single_view_block if options.loop_closing and len(parts) > 2 else None
+    name = _fingerprint(photos, parts, checkpoint, settings, -1 if layer is None else layer)
+    job = _Job(photos, parts, checkpoint, settings, ctx.out_dir / "work" / "parts" / name, ctx, layer)
     job.folder.mkdir(parents=True, exist_ok=True)
+    adopted = _adopt(job.folder, ctx.settings.runs_dir)
     steps: list[Similarity] = []
     before: Part | None = None
-    yield Progress("network", 0, len(photos), checkpoint.variant)
+    note = f"{checkpoint.variant}, {adopted} parts from an earlier run" if adopted else checkpoint.variant
+    yield Progress("network", 0, len(photos), note)
     for k, (start, end) in enumerate(parts):
-        part = job.part(k, list(range(start, end)))
+        part = job.part(k)
         if before is not None:
             shared = parts[k - 1][1] - start
-            tail, head = slice(len(before.depth) - shared, None), slice(0, shared)
-            steps.append(_join(before[tail], part[head]))
+            steps.append(_join(before[len(before.depth) - shared :], part[:shared]))
         before = part
-        yield Progress("network", end, len(photos), checkpoint.variant)
+        yield Progress("network", end, len(photos), note)
         ctx.check()
-    if options.loop_closing and len(parts) > 2:
-        steps = yield from _closed(job, parts, steps, state)
+    before = None
+    if layer is not None:
+        steps = yield from _closed(job, steps, state)
     state.summary["parts"] = len(parts)
-    return (yield from _gathered(job, parts, [Similarity(1.0, np.eye(3), np.zeros(3)), *accumulate(steps)], ctx))
+    if adopted:
+        state.summary["parts_from_earlier_run"] = adopted
+    return (yield from _gathered(job, [Similarity(1.0, np.eye(3), np.zeros(3)), *accumulate(steps)], ctx))
 
 
 def _join(earlier: Part, later: Part) -> Similarity:
     """The later part's world onto the earlier one's, by frames that both hold."""
-    everything = slice(None)
-    return align_parts(earlier.points(everything), earlier.conf, later.points(everything), later.conf)
+    earlier, later = earlier.thinned(), later.thinned()
+    return align_parts(earlier.points(), earlier.conf, later.points(), later.conf)
 
 
-def _closed(
-    job: _Job, parts: list[tuple[int, int]], steps: list[Similarity], state: SceneState
-) -> Generator[Event, None, list[Similarity]]:
+def _misfit(earlier: Part, later: Part, fit: Similarity) -> float:
+    """Median distance of points that should be the same, relative to their depth."""
+    earlier, later = earlier.thinned(), later.thinned()
+    away = np.linalg.norm(earlier.points() - fit.apply(later.points()), axis=-1)
+    return float(np.median(away / np.maximum(earlier.depth, 1e-9)))
+
+
+def _closed(job: _Job, steps: list[Similarity], state: SceneState) -> Generator[Event, None, list[Similarity]]:
     """Looks for places seen again, measures how their parts lie, and spreads what does not fit."""
-    found = find_loops(descriptors(job), alike=ALIKE)
+    yield Progress("loops", 0, MOST_LOOPS)
+    gap = job.parts[0][1] - job.parts[0][0]
+    pairs = candidates(describe_frames(job.tokens, len(job.photos)), gap)
     loops = []
-    chosen = [(later, earlier) for later, earlier, _ in found][:MOST_LOOPS]
-    windows = loop_windows(parts, chosen)
-    yield Progress("loops", 0, len(windows))
-    for n, (a, a0, a1, b, b0, b1) in enumerate(windows):
-        if abs(a - b) > 1:
-            both = job.compute([*range(a0, a1), *range(b0, b1)])
-            ends = []
-            for index, first, last, own in ((a, a0, a1, slice(0, a1 - a0)), (b, b0, b1, slice(a1 - a0, None))):
-                start = parts[index][0]
-                part = Part(**read_npz(job.folder / f"{index:04d}.npz"))[first - start : last - start]
-                ends.append(_join(both[own], part))
-            # both parts onto the window: from the one of the later frame to the one of the earlier
-            loops.append((a, b, between(ends[0].inverse(), ends[1].inverse())))
-        yield Progress("loops", n + 1, len(windows))
+    for n, pair in enumerate(proven(pairs, job.picture, MOST_LOOPS, gap // 2), start=1):
+        loop = _measured(job, pair)
+        if loop is not None:
+            loops.append(loop)
+        yield Progress("loops", n, MOST_LOOPS)
         job.ctx.check()
     state.summary["loops"] = len(loops)
     return close_loops(steps, loops) if loops else steps
 
 
-def descriptors(job: _Job) -> NDArray[np.float32]:
-    """Unit vectors (N, D) that are alike for pictures that look alike: small pictures without their mean."""
-    rows = []
-    for photo in job.photos:
-        small = cv2.resize(read_image(photo.path, job.ctx.settings.limits), _THUMB, interpolation=cv2.INTER_AREA)
-        small = small.astype(np.float32).ravel()
-        small -= small.mean()
-        rows.append(small / max(float(np.linalg.norm(small)), 1e-6))
-    return np.stack(rows)
+def _measured(job: _Job, pair: tuple[int, int]) -> tuple[int, int, Similarity] | None:
+    """How the parts of two frames of one place lie to each other, from the network's view of both places together; None
+    where they are neighbours, or where that view contradicts the parts."""
+    ((a, a0, a1, b, b0, b1),) = loop_windows(job.parts, [pair])
+    if abs(a - b) < 2:
+        return None
+    both = job.compute([*range(a0, a1), *range(b0, b1)])
+    ends = []
+    for index, first, last, seen in ((a, a0, a1, both[: a1 - a0]), (b, b0, b1, both[a1 - a0 :])):
+        start = job.parts[index][0]
+        part = job.part(index)[first - start : last - start]
+        fit = _join(seen, part)
+        if _misfit(seen, part, fit) > MISFIT:
+            return None
+        ends.append(fit)
+    # both parts onto the window: from the one of the later frame to the one of the earlier
+    return a, b, between(ends[0].inverse(), ends[1].inverse())
 
 
-def _gathered(
-    job: _Job, parts: list[tuple[int, int]], placed: list[Similarity], ctx: RunContext
-) -> Generator[Event, None, Prediction]:
+def _gathered(job: _Job, placed: list[Similarity], ctx: RunContext) -> Generator[Event, None, Prediction]:
     """Evenly chosen views of all parts in the first part's world."""
     count = len(job.photos)
     kept = np.unique(np.linspace(0, count - 1, min(KEPT, count)).round().astype(int))
     folder = ctx.out_dir / "photos"
     folder.mkdir(exist_ok=True)
     rows: list[tuple] = []
-    for k, (start, end) in enumerate(parts):
-        fresh = start if k == 0 else parts[k - 1][1]
-        own = [int(i) for i in kept if fresh <= i < end]
+    for k, (start, end) in enumerate(job.parts):
+        own = [int(i) for i in kept if job.fresh(k) <= i < end]
         if not own:
             continue
-        part, where = Part(**read_npz(job.folder / f"{k:04d}.npz")), placed[k]
+        part, where = job.part(k), placed[k]
         pictures, _ = job.pictures(own)
         height, width = part.depth.shape[1:]
         for i, picture in zip(own, pictures, strict=True):

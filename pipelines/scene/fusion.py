@@ -8,6 +8,7 @@ import numpy as np
 
 from models.geometry.cameras import unproject
 from models.runtime.errors import InputError
+from pipelines.scene.exposure import even_gains, evened
 from pipelines.scene.options import FilterOptions
 from pipelines.scene.prediction import VERIFIED, Prediction
 
@@ -36,7 +37,8 @@ def fuse(prediction: Prediction, options: FilterOptions) -> Cloud:
     if wrong:
         raise InputError(f"There is no view {wrong[0]}; this scene has views 1 to {len(prediction)}")
     chosen = sorted({v - 1 for v in options.views}) or range(len(prediction))
-    parts = [_points_of(prediction, i, options) for i in chosen]
+    gains = even_gains(prediction) if options.even_colors and len(prediction) > 1 else None
+    parts = [_points_of(prediction, i, options, None if gains is None else gains[i]) for i in chosen]
     points, colors, conf, size = (np.concatenate(p) for p in zip(*parts, strict=True))
     if len(points) == 0:
         raise InputError("No point passes this filter; lower the confidence cut or keep the background colours")
@@ -52,7 +54,9 @@ def fuse(prediction: Prediction, options: FilterOptions) -> Cloud:
     return Cloud(points.astype(np.float32), colors.astype(np.uint8), conf.astype(np.float32))
 
 
-def _points_of(prediction: Prediction, i: int, options: FilterOptions) -> tuple[np.ndarray, ...]:
+def _points_of(
+    prediction: Prediction, i: int, options: FilterOptions, gain: np.ndarray | None
+) -> tuple[np.ndarray, ...]:
     depth, conf, image = prediction.view(i)
     keep = (depth > 0) & ((conf > 0) if options.include_filled else (conf >= VERIFIED))
     if options.background in ("drop_black", "drop_both"):
@@ -60,7 +64,8 @@ def _points_of(prediction: Prediction, i: int, options: FilterOptions) -> tuple[
     if options.background in ("drop_white", "drop_both"):
         keep &= image.min(-1) <= 255 - _NEARLY
     points = unproject(depth.astype(np.float64), prediction.intrinsics[i], prediction.extrinsics[i])[keep]
-    return points, image[keep], conf[keep], depth[keep] / prediction.intrinsics[i, 0, 0]
+    colors = image[keep] if gain is None else evened(image, gain)[keep]
+    return points, colors, conf[keep], depth[keep] / prediction.intrinsics[i, 0, 0]
 
 
 def thin(

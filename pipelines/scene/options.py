@@ -35,6 +35,9 @@ class FilterOptions(Options):
     views: tuple[int, ...] = Field(
         (), title="Views", description="Only points of these views, counted from 1, for example 1,3; empty takes all"
     )
+    even_colors: bool = Field(
+        True, title="Even colours", description="Bring photos of different exposure to one brightness and white balance"
+    )
     background: Literal["keep", "drop_black", "drop_white", "drop_both"] = Field(
         "keep", title="Background colour", description="Leave out points that are nearly black or nearly white"
     )

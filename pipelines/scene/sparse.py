@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from models.geometry.cameras import project
+from pipelines.scene.matches import features, matched
 from pipelines.scene.pairs import views_that_help
 
 _ENOUGH = 20  # points a view needs before its own record is believed
@@ -43,21 +44,14 @@ def triangulate(
     """Points (P, 3) and colours (P, 3) uint8 from matches between views (H, W, 3) whose cameras are known."""
     nothing = np.zeros((0, 3))
     partners = views_that_help(extrinsics, (np.zeros(0, bool),) * len(images), nothing, 2)
-    sift = cv2.SIFT_create(3000)
-    found = [sift.detectAndCompute(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None) for image in images]
+    found = [features(image, 3000) for image in images]
     P = intrinsics @ extrinsics
     pairs = sorted({(min(i, j), max(i, j)) for i, others in enumerate(partners) for j in others})
     points, colors = [nothing], [np.zeros((0, 3), np.uint8)]
     for a, b in pairs:
-        (ka, da), (kb, db) = found[a], found[b]
-        if da is None or db is None or len(db) < 2:
+        xa, xb = matched(found[a], found[b])
+        if not len(xa):
             continue
-        nearest = (p for p in cv2.BFMatcher().knnMatch(da, db, k=2) if len(p) == 2)
-        good = [m for m, n in nearest if m.distance < 0.75 * n.distance]
-        if not good:
-            continue
-        xa = np.array([ka[m.queryIdx].pt for m in good])
-        xb = np.array([kb[m.trainIdx].pt for m in good])
         solved = cv2.triangulatePoints(P[a], P[b], xa.T, xb.T)
         X = (solved[:3] / np.where(np.abs(solved[3:]) > 1e-12, solved[3:], 1e-12)).T
         keep = _parallax(X, extrinsics[a], extrinsics[b]) > _LEAST_ANGLE

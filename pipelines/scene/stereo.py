@@ -16,6 +16,7 @@ from pipelines.media.image import read_image, write_image
 from pipelines.scene.consistency import connected
 from pipelines.scene.fill import fill_holes
 from pipelines.scene.frames import WorkingPhoto
+from pipelines.scene.matches import features, matched
 from pipelines.scene.options import SceneOptions, StereoOptions
 from pipelines.scene.prediction import FILLED, VERIFIED, Prediction
 from pipelines.scene.state import SceneState
@@ -104,13 +105,10 @@ def disparity_range(left: np.ndarray, right: np.ndarray, options: StereoOptions,
     Raises:
         InputError: too few matches, or they lie on different rows.
     """
-    sift = cv2.SIFT_create(4000)
-    (a, da), (b, db) = (sift.detectAndCompute(cv2.cvtColor(i, cv2.COLOR_RGB2GRAY), None) for i in (left, right))
-    pairs = [] if da is None or db is None or len(db) < 2 else cv2.BFMatcher().knnMatch(da, db, k=2)
-    good = [m for m, n in (p for p in pairs if len(p) == 2) if m.distance < 0.75 * n.distance]
-    if len(good) < 16:
+    a, b = matched(*(features(image, 4000) for image in (left, right)))
+    if len(a) < 16:
         raise InputError("Too few matches between the two photos; a stereo pair shows the same scene from two places")
-    shift = np.array([np.subtract(a[m.queryIdx].pt, b[m.trainIdx].pt) for m in good])
+    shift = a - b
     level = np.abs(shift[:, 1]) < _ROW_ERROR
     if level.mean() < 0.5:
         raise InputError(
