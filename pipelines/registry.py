@@ -30,6 +30,8 @@ class Link:
 
 LINKS = (
     Link("body", "motion", "character", "motion"),
+    Link("body", "motion", "scene", "people"),
+    Link("scene", "world_motion", "character", "motion"),
     Link("face", "curves_json", "talk", "expression"),
 )
 

@@ -24,11 +24,11 @@ from pipelines.body.overlay import project
 from pipelines.body.people import BodyState, Person
 from pipelines.body.smooth import jitter
 from pipelines.export.bvh import write_bvh
-from pipelines.export.glb import GlbBuilder, Material
-from pipelines.export.glb_rig import Clip, add_skeleton, bind
+from pipelines.export.glb import GlbBuilder
+from pipelines.export.glb_people import add_person
+from pipelines.export.glb_rig import Clip
 from pipelines.export.motion import Motion
 from pipelines.media.atomic import replacing
-from pipelines.render.shading import vertex_normals
 
 Array = np.ndarray
 Z_UP = np.array([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])
@@ -101,31 +101,20 @@ def write_glb(path: Path, people: list[Person], model: BodyModel, options: BodyO
     stage = builder.add_group("people", shift)
     clip = Clip(builder, "motion")
     for person in people:
-        motion = person.motion
-        shaped = Figurine(model, motion).shaped.numpy()
-        prefix = f"{person.name}_" if len(people) > 1 else ""
-        group = builder.add_group(person.name, parent=stage)
-        names = [prefix + name for name in motion.names]
-        skeleton = add_skeleton(builder, names, motion.parents, motion.rest_joints, group)
-        own = model.colors is not None
-        tint = (*(float(v) for v in _linear(color_of(person.number))), 1.0)
-        mesh = builder.add_mesh(
-            shaped,
-            model.data.faces,
-            vertex_normals(shaped, model.data.faces),
-            colors=model.colors if own else None,
-            material=Material(roughness=0.75) if own else Material(color=tint, roughness=0.75),
-            name=f"{person.name}_body",
+        add_person(
+            builder,
+            clip,
+            person.motion,
+            Figurine(model, person.motion).shaped.numpy(),
+            model.data,
+            person.name,
+            times=(person.first + np.arange(len(person.motion))) / person.motion.fps,
+            colors=model.colors,
+            tint=color_of(person.number),
+            prefix=f"{person.name}_" if len(people) > 1 else "",
             parent=stage,
         )
-        bind(builder, mesh, skeleton, model.data.weights)
-        times = (person.first + np.arange(len(motion))) / motion.fps
-        clip.pose(skeleton, times, motion.matrices(), motion.transl)
     return builder.save(path)
-
-
-def _linear(color: tuple[int, int, int]) -> Array:
-    return (np.array(color) / 255) ** 2.2
 
 
 def write_csv(path: Path, people: list[Person]) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +71,7 @@ def save_people(people: list[Person], out_dir: Path) -> None:
     work = out_dir / "work"
     work.mkdir(parents=True, exist_ok=True)
     for person in people:
-        write_motion(out_dir / "motion" / f"{person.name}.npz", person.motion)
+        write_motion(out_dir / "motion" / f"{person.name}.npz", replace(person.motion, camera=person.camera))
         np.savez(
             work / f"{person.name}.npz",
             number=person.number,

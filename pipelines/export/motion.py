@@ -7,7 +7,7 @@ then everything moves by ``transl[t]``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,8 @@ class Motion:
     rotations (T, J, 3) axis-angle, transl (T, 3), betas (B,), names and parents (J), rest_joints (J, 3) of this body's
     shape, times (T,) seconds of the source, seen (T,) whether the body was measured in that frame. In the files this
     studio writes J is 55 and the names are SMPL-X's. ``skin`` names a GLB of the skinned body beside the file, if any.
+    ``camera`` (T, 4) is fx, fy, cx, cy in pixels of the picture in whose camera the places hold, with (cx, cy) its
+    middle; (0, 4) for a motion that no camera has seen.
     """
 
     rotations: np.ndarray
@@ -42,6 +44,7 @@ class Motion:
     names: tuple[str, ...] = NAMES
     parents: tuple[int, ...] = PARENTS
     skin: str = ""
+    camera: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
 
     def __len__(self) -> int:
         return len(self.rotations)
@@ -80,6 +83,7 @@ def write_motion(path: Path, motion: Motion) -> Path:
         times=np.asarray(motion.times, np.float64),
         seen=np.asarray(motion.seen, bool),
         skin=np.array(motion.skin),
+        camera=np.asarray(motion.camera, np.float64),
     )
     return path
 
@@ -105,6 +109,9 @@ def read_motion(path: Path) -> Motion:
         "times": (frames,),
         "seen": (frames,),
     }
+    camera = stored.get("camera", np.zeros((0, 4)))
+    if camera.shape not in ((0, 4), (frames, 4)):
+        raise InputError(f"{path.name}: camera is {camera.shape}, which does not fit its other arrays")
     for name, shape in shapes.items():
         if stored[name].shape != shape or not frames:
             raise InputError(f"{path.name}: {name} is {stored[name].shape}, which does not fit its other arrays")
@@ -119,4 +126,5 @@ def read_motion(path: Path) -> Motion:
         names=tuple(str(n) for n in stored["names"]),
         parents=tuple(int(p) for p in stored["parents"]),
         skin=str(stored["skin"]) if "skin" in stored else "",
+        camera=camera,
     )

@@ -17,6 +17,7 @@ from pipelines.media.guard import DecodeWorker
 from pipelines.media.image import exif_focal_px, read_image, write_image
 from pipelines.scene.options import VideoOptions
 
+_FRAME_NAME = "frame at {:.2f} s"
 _FEWEST = 12  # frames taken of a video even where little moves
 
 
@@ -31,6 +32,13 @@ class WorkingPhoto:
     scale: float
     focal_px: float | None
     sharpness: float
+
+
+def frame_time(name: str) -> float | None:
+    """Seconds into the video of a frame that ``copy_frames`` named; None for a photo."""
+    before, after = _FRAME_NAME.split("{:.2f}")
+    number = name.removeprefix(before).removesuffix(after)
+    return float(number) if name.startswith(before) and number.replace(".", "", 1).isdecimal() else None
 
 
 def measure_sharpness(rgb: np.ndarray) -> float:
@@ -106,5 +114,5 @@ def copy_frames(
     for frame in chosen:
         rgb = read_image(frame.path, limits)
         size = (rgb.shape[1], rgb.shape[0])
-        found.append(WorkingPhoto(f"frame at {frame.time:.2f} s", frame.path, size, 1.0, None, measure_sharpness(rgb)))
+        found.append(WorkingPhoto(_FRAME_NAME.format(frame.time), frame.path, size, 1.0, None, measure_sharpness(rgb)))
     yield Progress("frames", len(chosen), len(chosen))

@@ -6,11 +6,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.runtime.errors import InputError
-from pipelines.base import Engine, Event, InputRole, Inputs, Result, RunContext, choose_engine
-from pipelines.scene.fusion import fuse
+from pipelines.base import Engine, Event, InputRole, Inputs, Output, Result, RunContext, choose_engine
+from pipelines.export.motion import read_motion
+from pipelines.scene.fusion import Cloud, fuse
 from pipelines.scene.inputs import SceneSource, sort_out
 from pipelines.scene.options import DA3_VARIANTS, SceneOptions
 from pipelines.scene.prediction import Prediction
@@ -33,11 +35,13 @@ def _engine(name: str) -> Any:
 
 @dataclass(frozen=True)
 class ScenePlan:
-    """What ``infer`` needs: the engine's name, the input sorted out, and the weights the engine will use."""
+    """What ``infer`` needs: the engine's name, the input sorted out, and the weights the engine will use,
+    and motion files of people to stand in the scene."""
 
     engine: str
     source: SceneSource
     weights: tuple[str, ...] = ()
+    people: tuple[Path, ...] = ()
 
 
 class ScenePipeline:
@@ -51,6 +55,7 @@ class ScenePipeline:
         InputRole("photos", "Photos", ("image",), 0, 200),
         InputRole("video", "Video", ("video",), 0, 1),
         InputRole("archive", "Folder or ZIP of photos, or a COLMAP folder", ("archive", "folder"), 0, 1),
+        InputRole("people", "Motions of people in the video, from the Body tab", ("motion",), 0, 12),
     )
     engines = (
         Engine(
@@ -87,13 +92,19 @@ class ScenePipeline:
         name = "sfm" if options.engine == "auto" and options.stereo.rectified else options.engine
         engine = choose_engine(self, name, ctx.weights)
         work = ctx.out_dir / "work"
-        source = sort_out(inputs, options.stereo.rectified, work / "unpacked", ctx.settings.limits)
+        people = inputs.get("people")
+        places = Inputs({role: files for role, files in inputs.files.items() if role != "people"})
+        source = sort_out(places, options.stereo.rectified, work / "unpacked", ctx.settings.limits)
+        if people and source.kind != "video":
+            raise InputError("A motion file goes with the video it was measured in; add that video, or leave it out")
+        for path in people:
+            read_motion(path)
         if engine.name == "sfm" and options.video.max_frames > _SFM_FRAMES:
             raise InputError(f"Engine sfm takes at most {_SFM_FRAMES} frames; lower `video_max_frames`")
         module = _engine(engine.name)
         module.check(source)
         weights = module.weights_of(options, ctx) if engine.weights != ((),) else ()
-        return ScenePlan(engine.name, source, weights)
+        return ScenePlan(engine.name, source, weights, people)
 
     def infer(self, plan: ScenePlan, options: SceneOptions, ctx: RunContext) -> Iterator[Event]:
         yield from _engine(plan.engine).infer(plan.source, options, ctx)
@@ -112,6 +123,8 @@ class ScenePipeline:
             *write_cloud(prediction, cloud, ctx.out_dir, options.filter),
             *exports.write_all(prediction, state, cloud, ctx.out_dir, ctx.settings.limits),
         ]
+        if plan.people:
+            outputs += self._people(plan, prediction, cloud, options, ctx, state)
         if plan.engine == "da3":
             from pipelines.scene import da3_files
 
@@ -124,3 +137,20 @@ class ScenePipeline:
             warnings=tuple(state.warnings),
             weights=plan.weights,
         )
+
+    @staticmethod
+    def _people(
+        plan: ScenePlan, prediction: Prediction, cloud: Cloud, options: SceneOptions, ctx: RunContext, state: SceneState
+    ) -> list[Output]:
+        """The scene with its people; one whose motion does not fit costs the people, not the scene."""
+        from pipelines.scene.people import remarks, write_people
+
+        motions = [read_motion(path) for path in plan.people]
+        try:
+            outputs, standing = write_people(prediction, cloud, motions, ctx.out_dir, options.filter)
+        except InputError as error:
+            state.warnings.append(f"The people were left out. {error.message}")
+            return []
+        state.warnings += remarks(standing)
+        state.summary["metres_per_unit"] = round(standing.scale, 4)
+        return outputs
