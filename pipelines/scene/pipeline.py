@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from models.runtime.errors import InputError
 from pipelines.base import Engine, Event, InputRole, Inputs, Output, Result, RunContext, choose_engine
-from pipelines.export.motion import read_motion
 from pipelines.scene.fusion import Cloud, fuse
 from pipelines.scene.inputs import SceneSource, sort_out
 from pipelines.scene.options import DA3_VARIANTS, SceneOptions
@@ -97,8 +96,10 @@ class ScenePipeline:
         source = sort_out(places, options.stereo.rectified, work / "unpacked", ctx.settings.limits)
         if people and source.kind != "video":
             raise InputError("A motion file goes with the video it was measured in; add that video, or leave it out")
-        for path in people:
-            read_motion(path)
+        if people:
+            motion = import_module("pipelines.export.motion")
+            for path in people:
+                motion.read_motion(path)
         if engine.name == "sfm" and options.video.max_frames > _SFM_FRAMES:
             raise InputError(f"Engine sfm takes at most {_SFM_FRAMES} frames; lower `video_max_frames`")
         module = _engine(engine.name)
@@ -143,6 +144,7 @@ class ScenePipeline:
         plan: ScenePlan, prediction: Prediction, cloud: Cloud, options: SceneOptions, ctx: RunContext, state: SceneState
     ) -> list[Output]:
         """The scene with its people; one whose motion does not fit costs the people, not the scene."""
+        from pipelines.export.motion import read_motion
         from pipelines.scene.people import remarks, write_people
 
         motions = [read_motion(path) for path in plan.people]
