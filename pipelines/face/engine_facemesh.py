@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from pipelines.face import exports
 from pipelines.face.blendshapes import NAMES
 from pipelines.face.canonical import canonical_face
 from pipelines.face.expression import Performance, RestingFace, perform, still_expression
-from pipelines.face.facemesh import FaceLens, HeadFit, fit_head
+from pipelines.face.facemesh import FaceLens, HeadFit, fit_head, person_mask, with_silhouette
 from pipelines.face.options import FaceOptions
 from pipelines.face.repose import FOLDER, Look
 from pipelines.face.state import FaceState
@@ -27,6 +27,7 @@ from pipelines.media.image import exif_focal_px, read_image, write_image
 from pipelines.media.sniff import sniff
 from pipelines.media.video import BackgroundWriter, VideoReader, VideoWriter, probe
 from pipelines.tracking.face_measure import Measurement, choose_faces, measure_photo, measure_video
+from pipelines.tracking.networks import BlazeNetworks
 
 Image = NDArray[np.uint8]
 CUT_BY_BORDER = 0.06  # share of landmarks outside the picture from which it is told
@@ -58,6 +59,7 @@ class FacemeshEngine:
         self.heads: list[Head] = []
         self.told: list[dict[str, object]] = []
         self.pupils = options.pupil_distance_mm / 1000
+        self.networks = BlazeNetworks(ctx.cache, ctx.weights)
 
     def run(self, sources: tuple[Path, ...], driver: Path | None) -> Iterator[Event]:
         """Heads of all photos, or of one video; with a driver they wear its expression."""
@@ -114,12 +116,14 @@ class FacemeshEngine:
               clip: Performance | None = None) -> Head:  # fmt: skip
         """Measures, paints and writes one head."""
         number = len(self.heads) + 1
-        fit = fit_head(landmarks, lens, self.pupils)
-        texture = bake(photo, fit, lens, int(self.options.texture_size))
+        mask = person_mask(self.networks, photo, landmarks)
+        fit = with_silhouette(fit_head(landmarks, lens, self.pupils), lens, mask)
+        texture = bake(photo, fit, lens, int(self.options.texture_size), mask)
         if clip is None:
             rest, expression = still_expression(fit)
         else:
-            rest, expression = clip.rest, clip.weights[clip.best]
+            shell = fit.shell and fit.shell.scaled(clip.rest.scale / fit.scale)
+            rest, expression = replace(clip.rest, shell=shell), clip.weights[clip.best]
         head = Head(number, landmarks, fit, texture, rest, expression)
         self.heads.append(head)
         self._remark(head, photo)

@@ -29,7 +29,7 @@ from pipelines.render.shading import Camera, Picture, render_mesh, vertex_normal
 Image = NDArray[np.uint8]
 SHOWN_SIDE = 1280  # pixels of the pictures that are shown
 VIEW = 480  # pixels of the pictures that show a head by itself
-FRAME = (np.array([0.0, -0.035, -0.02]), 0.2535)  # middle and size of a face in those, metres
+FRAME = (np.array([0.0, -0.025, -0.07]), 0.33)  # middle and size of a face in those, metres
 NOTE = "estimated from landmarks; gaze and tongue are not estimated and stay 0"
 PLOTTED = 8  # curves that move most
 

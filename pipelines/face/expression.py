@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.face.blendshapes import NAMES, lips_apart, offsets_of, weights_of
 from pipelines.face.canonical import canonical_face
+from pipelines.face.cranium import Shell
 from pipelines.face.facemesh import FaceLens, HeadFit, fit_head
 
 Array = NDArray[np.float64]
@@ -19,10 +21,17 @@ TURNED = 30.0  # degrees of yaw beyond which a frame says nothing about the rest
 
 @dataclass(frozen=True)
 class RestingFace:
-    """A head without expression: landmarks (468, 3) in head axes, metres, and its scale against the canonical face."""
+    """A head without expression: landmarks (468, 3) in head axes, metres, its scale against the canonical face, and its
+    skull and neck where measured."""
 
     landmarks: Array
     scale: float
+    shell: Shell | None = None
+
+    @cached_property
+    def own_shell(self) -> Shell:
+        """Skull and neck: measured, or the canonical ones behind this face."""
+        return self.shell or canonical_face().shell(self.landmarks)
 
     def wearing(self, weights: NDArray[np.floating]) -> Array:
         """Landmarks (468, 3) of this face with an expression (52,)."""
@@ -30,7 +39,7 @@ class RestingFace:
 
     def vertices(self, weights: NDArray[np.floating]) -> Array:
         """All vertices (V, 3) with an expression (52,); the eyes stay while lids close over them."""
-        return canonical_face().complete(self.wearing(weights), self.landmarks)
+        return canonical_face().complete(self.wearing(weights), self.landmarks, self.own_shell)
 
     def morphs(self) -> Array:
         """Offsets (52, V, 3) of all vertices at weight 1."""
@@ -41,7 +50,7 @@ class RestingFace:
 def still_expression(fit: HeadFit) -> tuple[RestingFace, Array]:
     """The resting face and the expression (52,) of a single picture, told apart with the canonical face's help."""
     weights = weights_of((fit.head / fit.scale - canonical_face().positions)[None], still=True)[0]
-    return RestingFace(lips_apart(fit.head - fit.scale * offsets_of(weights)), fit.scale), weights
+    return RestingFace(lips_apart(fit.head - fit.scale * offsets_of(weights)), fit.scale, fit.shell), weights
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from models.geometry.cameras import intrinsics_from_fov
 from models.geometry.similarity import umeyama
 from pipelines.face.canonical import CanonicalFace, canonical_face, pupils
+from pipelines.face.cranium import Shell, grown
 from pipelines.tracking.face_points import SKULL
+from pipelines.tracking.networks import BlazeNetworks
+from pipelines.tracking.regions import Region
 
+BUST = 3.4  # sides of the square about head and shoulders, in faces
 Array = NDArray[np.float64]
 
 
@@ -32,6 +37,10 @@ class FaceLens:
         """Principal point (2,) in pixels."""
         return self.intrinsics[:2, 2]
 
+    def project(self, points: NDArray[np.floating]) -> Array:
+        """Camera axes (..., 3) -> pixels (..., 2)."""
+        return points[..., :2] / points[..., 2:] * self.focal + self.centre
+
     @classmethod
     def assumed(cls, width: int, height: int, fov_degrees: float, focal_px: float | None = None) -> FaceLens:
         """From a known focal length in pixels, or a field of view along the longer side."""
@@ -47,13 +56,15 @@ class HeadFit:
 
     ``camera`` (468, 3) metres in camera axes (x right, y down, z forward), which project onto the landmarks exactly;
     ``head`` (468, 3) the same in head axes; ``extrinsics`` (4, 4) from head to camera; ``scale`` metres of the unit
-    face: the factor that makes the canonical face as large as this one.
+    face: the factor that makes the canonical face as large as this one; ``shell`` the person's own skull and neck,
+    the canonical ones unless measured.
     """
 
     camera: Array
     head: Array
     extrinsics: Array
     scale: float
+    shell: Shell | None = None
 
     @property
     def angles(self) -> tuple[float, float, float]:
@@ -67,7 +78,7 @@ class HeadFit:
 
     def vertices(self, face: CanonicalFace | None = None) -> Array:
         """All vertices of the mesh (V, 3) in head axes."""
-        return (face or canonical_face()).complete(self.head)
+        return (face or canonical_face()).complete(self.head, shell=self.shell)
 
     def in_camera(self, head_points: NDArray[np.floating]) -> Array:
         """Head axes (N, 3) -> camera axes."""
@@ -104,3 +115,30 @@ def fit_head(landmarks: NDArray[np.floating], lens: FaceLens, pupil_distance: fl
     extrinsics[:3, :3] = fit.rotation
     extrinsics[:3, 3] = fit.translation + fit.rotation @ origin
     return HeadFit(camera, head, extrinsics, fit.scale)
+
+
+def with_silhouette(fit: HeadFit, lens: FaceLens, mask: NDArray[np.float32]) -> HeadFit:
+    """The head with hair and skull as large as the person's mask (H, W) 0..1 shows them."""
+    shell = canonical_face().shell(fit.head)
+    return replace(fit, shell=grown(shell, fit.extrinsics, lens.project, fit.scale, mask))
+
+
+def head_region(landmarks: NDArray[np.floating]) -> Region:
+    """The upright square of a photo in which a person is told from the background: head and shoulders."""
+    low, high = landmarks[:, :2].min(axis=0), landmarks[:, :2].max(axis=0)
+    x, y = (low + high) / 2
+    return Region(float(x), float(y), BUST * float((high - low).max()))
+
+
+def person_mask(
+    networks: BlazeNetworks, photo: NDArray[np.uint8], landmarks: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """How surely each pixel (H, W) of a photo shows the person whose face has these landmarks; 0 far from it."""
+    region = head_region(landmarks)
+    small = cv2.erode(networks.person_mask(photo, region), np.ones((3, 3)))  # rather none than the background
+    side = small.shape[0]
+    x0, y0 = region.x - region.side / 2, region.y - region.side / 2
+    scale = side / region.side
+    to_small = np.array([[scale, 0, (0.5 - x0) * scale - 0.5], [0, scale, (0.5 - y0) * scale - 0.5]])
+    size = (photo.shape[1], photo.shape[0])
+    return cv2.warpAffine(small, to_small, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)

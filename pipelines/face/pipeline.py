@@ -48,6 +48,7 @@ class FacePipeline:
                     "mediapipe-face-detection-short-range",
                     "mediapipe-face-detection-full-range-sparse",
                     "mediapipe-face-landmark",
+                    "mediapipe-selfie-segmentation",
                 ),
             ),
             licence="Apache-2.0 (MediaPipe face networks); mesh, texture layout and expressions are the studio's own",

@@ -4,12 +4,49 @@ import numpy as np
 
 from pipelines.face.blendshapes import NAMES, NOT_ESTIMATED, offsets_of, shapes, weights_of
 from pipelines.face.canonical import LANDMARKS, OVAL_RING, PUPILS_APART, canonical_face, pupils
+from pipelines.face.cranium import MIDDLE, grown
 from pipelines.tracking.face_points import LOWER_INNER, UPPER_INNER
 
 
 def edges(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     pairs = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
     return np.unique(pairs, axis=0, return_counts=True)
+
+
+def test_skull_and_neck_close_the_head() -> None:
+    face = canonical_face()
+    shell = face.shell(face.positions)
+    vertices = face.complete(face.positions)
+    pairs, used = edges(face.faces[(face.faces >= face.inner_stop).any(axis=1)])
+    assert set(pairs[used == 1].ravel()) - set(OVAL_RING) <= set(range(face.count - 2 * len(OVAL_RING), face.count))
+    assert np.ptp(vertices[-2 * len(OVAL_RING) :], axis=0).max() < 0.004  # what stays open is a pinhole
+    behind = vertices[face.inner_stop :]
+    assert behind[:, 2].min() < -0.16
+    assert np.abs(behind[:, 0]).max() < 0.085
+    corners = vertices[face.faces[-len(face.sheet.faces) :]]
+    outward = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    assert ((outward * (corners.mean(axis=1) - MIDDLE)).sum(axis=1) > 0).mean() > 0.95
+    moved = shell.outline + (0, 0.01, 0)
+    assert np.abs(shell.behind(shell.outline) - behind).max() < 1e-9
+    assert np.abs(shell.behind(moved)[-72:] - behind[-72:]).max() < 1e-9  # the neck stays where it is
+
+
+def test_a_silhouette_makes_the_hair_larger() -> None:
+    face = canonical_face()
+    shell = face.shell(face.positions)
+    to_camera = np.diag([1.0, -1.0, -1.0, 1.0])
+    to_camera[2, 3] = 0.8
+    y, x = np.mgrid[:600, :600]
+
+    def place(points: np.ndarray) -> np.ndarray:
+        return points[..., :2] / points[..., 2:] * 900 + 300
+
+    middle = place(to_camera[:3, :3] @ MIDDLE + to_camera[:3, 3])
+    mask = (np.hypot(x - middle[0], y - middle[1]) < 140).astype(np.float32)
+    larger = grown(shell, to_camera, place, 1.0, mask)
+    assert larger.positions[..., 1].max() > shell.positions[..., 1].max() + 0.005
+    nothing = grown(shell, to_camera, place, 1.0, np.zeros((600, 600), np.float32))
+    assert np.abs(nothing.positions - shell.positions).max() < 0.01
 
 
 def test_surface_is_a_manifold_and_opens_only_where_it_should() -> None:
@@ -48,7 +85,7 @@ def test_eyes_and_mouth_lie_behind_the_skin() -> None:
     face = canonical_face()
     vertices = face.complete(face.positions)
     assert vertices.shape == (face.count, 3)
-    inside = vertices[face.inner_start : -1].reshape(len(face.cavity), -1, 3)
+    inside = vertices[face.inner_start : face.inner_stop - 1].reshape(len(face.cavity), -1, 3)
     assert (inside[..., 2] < vertices[face.mouth, 2]).all()
 
 
