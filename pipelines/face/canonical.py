@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.export.npz import read_npz
-from pipelines.face.cranium import Shell, Sheet, doubled, sheet_behind
+from pipelines.face.cranium import Sheet, Shell, doubled, sheet_behind
 from pipelines.tracking.face_points import LEFT_EYE, LOWER_INNER, RIGHT_EYE, UPPER_INNER
 
 FILE = Path(__file__).resolve().parents[2] / "assets" / "face_canonical.npz"
@@ -104,7 +104,7 @@ class CanonicalFace:
         for ring in (self.right_eye, self.left_eye):
             lids = source[ring] - (0, 0, EYE_DEPTH)
             middle = lids.mean(0, keepdims=True)
-            parts += [middle + (lids - middle) * (EYE_HIDDEN, EYE_HIDDEN, 1), middle + (0, 0, EYE_BULGE)]
+            parts += [middle + (lids - middle) * (EYE_HIDDEN, EYE_HIDDEN, 1), middle + np.array([0, 0, EYE_BULGE])]
         parts.append(self._inside(points[self.mouth]))
         parts.append((shell or self.shell(points)).behind(points[list(OVAL_RING)]))
         return np.concatenate(parts)

@@ -26,7 +26,7 @@ def test_skull_and_neck_close_the_head() -> None:
     corners = vertices[face.faces[-len(face.sheet.faces) :]]
     outward = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     assert ((outward * (corners.mean(axis=1) - MIDDLE)).sum(axis=1) > 0).mean() > 0.95
-    moved = shell.outline + (0, 0.01, 0)
+    moved = shell.outline + np.array([0, 0.01, 0])
     assert np.abs(shell.behind(shell.outline) - behind).max() < 1e-9
     assert np.abs(shell.behind(moved)[-72:] - behind[-72:]).max() < 1e-9  # the neck stays where it is
 
