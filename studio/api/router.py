@@ -1,6 +1,6 @@
 """The REST surface: one router whose routes the page's server carries beside its own.
 
-``demo.launch(app_kwargs={"routes": build_router(studio).routes, "docs_url": "/docs"}, ssr_mode=False)``. These routes
+``demo.launch(app_kwargs={"routes": build_router(studio).routes}, ssr_mode=False)``. These routes
 lie outside the page's own login, size limit and queue, so they bring all three: one dependency checks who calls,
 uploads are measured while they arrive, and all work goes through the one job queue.
 """
@@ -25,6 +25,7 @@ from studio import __version__, forms
 from studio.api import views
 from studio.api.auth import caller_dependency
 from studio.api.da3_backend import add_da3
+from studio.api.docs import add_docs
 from studio.api.easy import add_easy
 from studio.api.errors import JsonRoute, Unauthorized, refusal
 from studio.api.uploads import Form, received
@@ -65,6 +66,7 @@ def build_router(studio: Studio) -> APIRouter:
     if "scene" in registry.available(studio.settings.tabs):
         add_da3(router, studio, caller)
     _add_openapi(router)
+    add_docs(router)
     _add_rest(router)
     return router
 

@@ -42,7 +42,7 @@ def launch_kwargs(studio: Studio) -> dict[str, Any]:
         "max_file_size": settings.limits.upload_bytes,
         "max_threads": MAX_THREADS,
         # The router brings its own description of the interface; the page's own routes are no interface.
-        "app_kwargs": {"routes": build_router(studio).routes, "docs_url": "/docs", "openapi_url": "/openapi.json"},
+        "app_kwargs": {"routes": build_router(studio).routes, "docs_url": None, "redoc_url": None},
         "ssr_mode": False,  # server-side rendering would answer the REST addresses itself
         "mcp_server": find_spec("mcp") is not None,
         "run_history": False,

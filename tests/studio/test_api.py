@@ -35,7 +35,7 @@ def served(settings: Settings, name: str = "127.0.0.1") -> Iterator[tuple[Studio
             quiet=True,
             ssr_mode=False,
             auth=settings.login,
-            app_kwargs={"routes": build_router(studio).routes, "docs_url": "/docs"},
+            app_kwargs={"routes": build_router(studio).routes, "docs_url": None},
         )
         try:
             with httpx.Client(base_url=url.replace("0.0.0.0", "127.0.0.1"), timeout=20) as client:
@@ -87,6 +87,10 @@ def test_health_docs_and_openapi_beside_the_page(server: tuple[Studio, httpx.Cli
     assert health["status"] == "ok" and health["pipelines"] == ["fake"] and health["active_jobs"] == 0
     docs = client.get("/docs")
     assert docs.status_code == 200 and "swagger" in docs.text.lower()
+    assert "https://" not in docs.text, "the description must work without the internet"
+    assert client.get("/docs/swagger-ui-bundle.js").text.startswith(("/*", "!function", "(function"))
+    assert "css" in client.get("/docs/swagger-ui.css").headers["content-type"]
+    assert client.get("/docs/other.js").status_code == 404
     schema = client.get("/openapi.json").json()
     form = schema["paths"]["/v1/fake"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     assert form["photos"]["maxItems"] == 4 and form["steps"]["maximum"] == 1000
