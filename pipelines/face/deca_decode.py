@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.bodies.flame import Flame
 from models.bodies.landmarks import on_surface
@@ -68,10 +68,11 @@ class DecaPictures:
         return height, width
 
 
-class DecaDecoder:
+class DecaDecoder(nn.Module):
     """DECA's networks, the FLAME head and the installed template, put to work together."""
 
     def __init__(self, deca: Deca, flame: Flame, renderer: DecaRenderer, albedo: AlbedoModel | None = None) -> None:
+        super().__init__()
         self.deca, self.flame, self.renderer, self.albedo = deca, flame, renderer, albedo
 
     def head(self, code: DecaCode, images: Tensor, extract_texture: bool = True) -> DecaHead:
@@ -80,7 +81,8 @@ class DecaDecoder:
         trans_verts = project(posed.vertices, code.cam)
         normals = vertex_normals(posed.vertices, self.renderer.faces)
         uv_z = self.deca.displacement(code)
-        detail_normals = self.renderer.displace(uv_z, posed.vertices, normals)
+        in_uv = self.renderer.to_uv(torch.cat([posed.vertices, normals, trans_verts], dim=-1))  # (B, 9, S, S)
+        detail_normals = self.renderer.displace(uv_z, in_uv[:, :3], in_uv[:, 3:6])
         mask = self.renderer.uv_mask
         albedo = None
         if self.albedo is not None:
@@ -91,7 +93,7 @@ class DecaDecoder:
             uv_texture = torch.zeros_like(detail_normals)
             outside = torch.full_like(detail_normals, PLAIN_SKIN)
         if extract_texture or albedo is None:
-            taken = self.renderer.extract_texture(images, trans_verts)
+            taken = self.renderer.extract_texture(images, in_uv[:, 6:])
             texture = taken * mask + outside * (1 - mask)
         else:
             texture = uv_texture
@@ -99,7 +101,7 @@ class DecaDecoder:
             verts=posed.vertices,
             trans_verts=trans_verts,
             landmarks2d=project(posed.landmarks2d, code.cam)[..., :2],
-            landmarks3d=self._with_visibility(project(posed.landmarks3d, code.cam), trans_verts),
+            landmarks3d=self._with_visibility(project(posed.landmarks3d, code.cam), to_eye(normals)),
             landmarks3d_world=posed.landmarks3d,
             normals=normals,
             displacement_map=uv_z + self.renderer.fixed,
@@ -109,16 +111,16 @@ class DecaDecoder:
             uv_texture_gt=texture,
         )
 
-    def _with_visibility(self, points: Tensor, trans_verts: Tensor) -> Tensor:
+    def _with_visibility(self, points: Tensor, eye_normals: Tensor) -> Tensor:
         """Appends 1 for landmarks whose surface looks at the eye, 0 for hidden ones."""
-        normals = vertex_normals(trans_verts, self.renderer.faces)
         corners = self.flame.full_corners.expand(len(points), -1, -1)
-        at = on_surface(normals, corners, self.flame.full_bary)
+        at = on_surface(eye_normals, corners, self.flame.full_bary)
         return torch.cat([points, (at[..., 2:] < VISIBLE).to(points)], dim=-1)
 
     def pictures(self, head: DecaHead, height: int = 224, width: int = 224) -> DecaPictures:
         """Pictures in the crop, over black."""
-        return self._pictures(head, head.trans_verts, head.landmarks2d, head.landmarks3d, height, width, None)
+        view = self.renderer.view(head.verts, head.trans_verts, height, width, head.normals, to_eye(head.normals))
+        return self._pictures(head, view, head.trans_verts, head.landmarks2d, head.landmarks3d, None)
 
     def pictures_in_photo(self, head: DecaHead, photo: Tensor, tform: Tensor) -> DecaPictures:
         """Pictures over the whole photo (B, 3, H, W); tform (B, 3, 3) takes its pixels to the crop."""
@@ -129,24 +131,24 @@ class DecaDecoder:
 
         flat = torch.cat([head.landmarks2d, torch.zeros_like(head.landmarks2d[..., :1])], dim=-1)
         projected = back(head.trans_verts)
-        landmarks3d = self._with_visibility(back(head.landmarks3d[..., :3]), projected)
-        return self._pictures(head, projected, back(flat)[..., :2], landmarks3d, height, width, photo)
+        # The way back scales x, y and z differently, so the normals are those of the moved vertices.
+        eye_normals = vertex_normals(projected, self.renderer.faces)
+        landmarks3d = self._with_visibility(back(head.landmarks3d[..., :3]), eye_normals)
+        view = self.renderer.view(head.verts, projected, height, width, head.normals, eye_normals)
+        return self._pictures(head, view, projected, back(flat)[..., :2], landmarks3d, photo)
 
     def _pictures(
         self,
         head: DecaHead,
+        view: View,
         projected: Tensor,
         landmarks2d: Tensor,
         landmarks3d: Tensor,
-        height: int,
-        width: int,
         background: Tensor | None,
     ) -> DecaPictures:
-        view = self.renderer.view(head.verts, projected, height, width)
         shape, _ = self.renderer.shape_picture(view, background=background)
         detail, _ = self.renderer.shape_picture(view, head.uv_detail_normals, background)
-        skin = torch.zeros_like(head.uv_texture) if head.albedo is None else head.albedo
-        rendered = self.renderer.textured(view, skin)
+        rendered = torch.zeros_like(shape) if head.albedo is None else self.renderer.textured(view, head.albedo)
         if background is not None:
             rendered = rendered + background * (1 - view.alpha)
         return DecaPictures(
@@ -156,6 +158,11 @@ class DecaDecoder:
     def depth(self, pictures: DecaPictures) -> Tensor:
         """Depth picture (B, 1, H, W): nearest 1, farthest and background 0."""
         return self.renderer.depth_picture(pictures.view, pictures.projected)
+
+
+def to_eye(normals: Tensor) -> Tensor:
+    """World normals as the crop's camera sees them: it scales evenly and turns y and z round."""
+    return normals * normals.new_tensor([1.0, -1.0, -1.0])
 
 
 def turned(code: DecaCode, yaw_degrees: float, cam: tuple[float, float, float] | None = (8.0, 0.0, 0.0)) -> DecaCode:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from models.runtime.safe_load import load_npz, load_pickled_npy
+from models.deca.data import MASK, TEMPLATE, fixed_displacement
 from models.runtime.settings import Limits
 from pipelines.export.obj_read import ObjMesh, read_obj
 from pipelines.media.image import read_image_rgba
-from pipelines.render.raster import Rule, TensorFragments, interpolate_tensor, ndc_to_pixels, rasterize_tensor
+from pipelines.render.raster import Rule, TensorFragments, interpolate_vertices, ndc_to_pixels, rasterize_tensor
 
 FAR = 1e6
 Z_OFFSET = 10.0  # brings every depth in front of the eye, as the rasteriser asks
@@ -47,21 +46,22 @@ def grid_triangles(height: int, width: int, margin_x: int = 2, margin_y: int = 5
 
 
 def grid_normals(points: Tensor, margin_x: int = 2, margin_y: int = 5) -> Tensor:
-    """``vertex_normals`` of a grid of points (B, H, W, 3) under ``grid_triangles``, by shifted sums."""
-    height, width = points.shape[1:3]
+    """``vertex_normals`` of a grid of points (B, 3, H, W) under ``grid_triangles``, by shifted sums."""
+    height, width = points.shape[2:]
     rows, columns = slice(margin_y, height - 1 - margin_y), slice(margin_x, width - 1 - margin_x)
     below = slice(rows.start + 1, rows.stop + 1)
     right = slice(columns.start + 1, columns.stop + 1)
-    p, q = points[:, rows, columns], points[:, below, columns]
-    r, s = points[:, rows, right], points[:, below, right]
-    first = torch.cross(q - p, r - p, dim=-1)
-    second = torch.cross(q - r, s - r, dim=-1)
+    p, q = points[..., rows, columns], points[..., below, columns]
+    r, s = points[..., rows, right], points[..., below, right]
+    first = torch.linalg.cross(q - p, r - p, dim=1)
+    both = torch.linalg.cross(q - r, s - r, dim=1)  # of the second triangle, then of both
     normals = torch.zeros_like(points)
-    normals[:, rows, columns] += first
-    normals[:, below, columns] += first + second
-    normals[:, rows, right] += first + second
-    normals[:, below, right] += second
-    return F.normalize(normals, eps=1e-6, dim=-1)
+    normals[..., rows, columns] += first
+    normals[..., below, right] += both
+    both += first
+    normals[..., below, columns] += both
+    normals[..., rows, right] += both
+    return F.normalize(normals, eps=1e-6, dim=1)
 
 
 def sh_shading(normals: Tensor, light: Tensor) -> Tensor:
@@ -101,59 +101,70 @@ class View:
     eye_normals: Tensor
 
 
-class DecaRenderer:
+class DecaRenderer(nn.Module):
     """Everything that depends on the installed template alone, and the pictures made with it."""
 
     def __init__(self, template: ObjMesh, uv_mask: np.ndarray, fixed_displacement: np.ndarray) -> None:
         """``uv_mask`` and ``fixed_displacement`` (metres) are (S, S), S being the UV size."""
+        super().__init__()
         self.template = template
-        self.faces = torch.from_numpy(template.faces)
+        self.uv_size = uv_mask.shape[0]
         uv = torch.from_numpy(template.uv).float()
         flipped = torch.stack([uv[:, 0] * 2 - 1, -(uv[:, 1] * 2 - 1)], dim=1)
-        self.uv_corners = flipped[torch.from_numpy(template.uv_faces)]  # (F, 3, 2)
-        self.uv_size = uv_mask.shape[0]
-        self.uv_mask = torch.from_numpy(uv_mask).float()[None, None]
-        self.fixed = torch.from_numpy(fixed_displacement).float()[None, None]
+        corners = flipped[torch.from_numpy(template.uv_faces)]  # (F, 3, 2)
+        flat = torch.cat([corners, torch.ones_like(corners[..., :1])], dim=-1)[None]
+        drawn = rasterize_tensor(
+            ndc_to_pixels(flat, self.uv_size, self.uv_size), self.uv_size, self.uv_size, Rule.STRICT, FAR
+        )
+        self._keep("faces", torch.from_numpy(template.faces))
+        self._keep("uv_corners", corners)
+        self._keep("uv_mask", torch.from_numpy(uv_mask).float()[None, None])
+        self._keep("fixed", torch.from_numpy(fixed_displacement).float()[None, None])
+        # The template's triangles drawn in UV space, the same for every head.
+        self._keep("uv_triangle", drawn.triangle)
+        self._keep("uv_barycentric", drawn.barycentric)
+
+    def _keep(self, name: str, tensor: Tensor) -> None:
+        self.register_buffer(name, tensor, persistent=False)
 
     @classmethod
     def load(cls, folder: Path) -> DecaRenderer:
         """From the files of DECA's data folder: ``head_template.obj``, ``uv_face_eye_mask.png`` and
         ``fixed_displacement_256.npy`` (or ``.npz`` with the field ``fixed``)."""
-        packed = folder / "fixed_displacement_256.npz"
-        fixed = load_npz(packed)["fixed"] if packed.exists() else load_pickled_npy(packed.with_suffix(".npy"))
-        mask = read_image_rgba(folder / "uv_face_eye_mask.png", Limits())[..., 0].astype(np.float32) / 255
-        return cls(read_obj(folder / "head_template.obj"), mask, np.asarray(fixed, np.float32))
-
-    @cached_property
-    def uv_fragments(self) -> TensorFragments:
-        """The template's triangles drawn in UV space, the same for every head."""
-        flat = torch.cat([self.uv_corners, torch.ones_like(self.uv_corners[..., :1])], dim=-1)[None]
-        pixels = ndc_to_pixels(flat, self.uv_size, self.uv_size)
-        return rasterize_tensor(pixels, self.uv_size, self.uv_size, Rule.STRICT, FAR)
+        mask = read_image_rgba(folder / MASK, Limits())[..., 0].astype(np.float32) / 255
+        return cls(read_obj(folder / TEMPLATE), mask, fixed_displacement(folder))
 
     def to_uv(self, values: Tensor) -> Tensor:
         """Values per vertex (B, V, C) as a UV map (B, C, S, S)."""
-        corners = values[:, self.faces]  # (B, F, 3, C)
-        one = self.uv_fragments
-        batch = len(values)
-        fragments = TensorFragments(
-            one.triangle.expand(batch, -1, -1), one.barycentric.expand(batch, -1, -1, -1), one.depth
-        )
-        return interpolate_tensor(fragments, corners).permute(0, 3, 1, 2)
+        size = (len(values), -1, -1)
+        fragments = TensorFragments(self.uv_triangle.expand(*size), self.uv_barycentric.expand(*size, -1), values)
+        return interpolate_vertices(fragments, self.faces, values).permute(0, 3, 1, 2)
 
-    def view(self, vertices: Tensor, projected: Tensor, height: int, width: int) -> View:
-        """Draws heads: world vertices and their crop or picture coordinates, both (B, V, 3)."""
+    def view(
+        self,
+        vertices: Tensor,
+        projected: Tensor,
+        height: int,
+        width: int,
+        normals: Tensor | None = None,
+        eye_normals: Tensor | None = None,
+    ) -> View:
+        """Draws heads: world vertices and their crop or picture coordinates, both (B, V, 3), and where they are known
+        already the normals of either."""
         eye = projected + projected.new_tensor([0.0, 0.0, Z_OFFSET])
         pixels = ndc_to_pixels(eye, height, width)[:, self.faces]  # (B, F, 3, 3)
         fragments = rasterize_tensor(pixels, height, width, Rule.STRICT, FAR)
-        batch = len(vertices)
-        normals = vertex_normals(vertices, self.faces)[:, self.faces]
-        eye_normals = vertex_normals(eye, self.faces)[:, self.faces]
-        uv = self.uv_corners.expand(batch, -1, -1, -1)
-        drawn = interpolate_tensor(fragments, torch.cat([uv, normals, eye_normals], dim=-1))  # (B, H, W, 8)
-        planes = drawn.permute(0, 3, 1, 2)
+        if normals is None:
+            normals = vertex_normals(vertices, self.faces)
+        if eye_normals is None:
+            eye_normals = vertex_normals(eye, self.faces)
+        drawn = interpolate_vertices(fragments, self.faces, torch.cat([normals, eye_normals], dim=-1))
+        planes = drawn.permute(0, 3, 1, 2)  # (B, 6, H, W)
+        each = torch.arange(3 * len(self.faces), device=self.faces.device).view(-1, 3)
+        corners = self.uv_corners.reshape(1, -1, 2).expand(len(vertices), -1, -1)
+        grid = interpolate_vertices(fragments, each, corners)
         alpha = (fragments.triangle >= 0).float()[:, None]
-        return View(fragments, alpha, drawn[..., :2], planes[:, 2:5], planes[:, 5:8])
+        return View(fragments, alpha, grid, planes[:, :3], planes[:, 3:])
 
     def textured(self, view: View, uv_map: Tensor) -> Tensor:
         """A UV map (B, 3, S, S) seen in a view, black outside."""
@@ -182,27 +193,25 @@ class DecaRenderer:
 
     def vertex_colours(self, view: View, colours: Tensor) -> Tensor:
         """Colours per vertex (B, V, 3) seen in a view (B, 3, H, W)."""
-        return interpolate_tensor(view.fragments, colours[:, self.faces]).permute(0, 3, 1, 2) * view.alpha
+        return interpolate_vertices(view.fragments, self.faces, colours).permute(0, 3, 1, 2) * view.alpha
 
     def depth_picture(self, view: View, projected: Tensor) -> Tensor:
         """Nearest vertex white, farthest black, over the whole batch; (B, 1, H, W), background black."""
         z = projected[..., 2:]
         depth = z.min() - z
         depth = depth - depth.min()
-        corners = (depth / depth.max())[:, self.faces]
-        return interpolate_tensor(view.fragments, corners).permute(0, 3, 1, 2)
+        return interpolate_vertices(view.fragments, self.faces, depth / depth.max()).permute(0, 3, 1, 2)
 
-    def displace(self, displacement: Tensor, vertices: Tensor, normals: Tensor) -> Tensor:
+    def displace(self, displacement: Tensor, where: Tensor, along: Tensor) -> Tensor:
         """Normals of the detailed surface in UV space (B, 3, S, S).
 
-        displacement (B, 1, S, S) in metres along the normals, masked here to the face; vertices, normals (B, V, 3).
+        displacement (B, 1, S, S) in metres along the normals, masked here to the face; vertices ``where`` and normals
+        ``along`` in UV space (B, 3, S, S).
         """
-        where, along = self.to_uv(vertices), self.to_uv(normals)
-        points = where + (displacement * self.uv_mask) * along + self.fixed * along
-        detailed = grid_normals(points.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        points = where + (displacement * self.uv_mask + self.fixed) * along
+        detailed = grid_normals(points)
         return detailed * self.uv_mask + along * (1 - self.uv_mask)
 
     def extract_texture(self, images: Tensor, projected: Tensor) -> Tensor:
-        """What the picture shows at each UV pixel: images (B, 3, H, W), projected (B, V, 3) -> (B, 3, S, S)."""
-        grid = self.to_uv(projected).permute(0, 2, 3, 1)[..., :2]
-        return F.grid_sample(images, grid, align_corners=False)
+        """What the picture shows at each UV pixel: images (B, 3, H, W), projected in UV space (B, 2+, S, S)."""
+        return F.grid_sample(images, projected[:, :2].permute(0, 2, 3, 1), align_corners=False)

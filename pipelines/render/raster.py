@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 Array = NDArray[np.floating]
 
@@ -308,6 +309,19 @@ def interpolate_tensor(fragments: TensorFragments, corners: Tensor) -> Tensor:
     values = corners[batch, fragments.triangle.clamp(min=0)]  # (B, H, W, 3, C)
     weights = fragments.barycentric * (fragments.triangle >= 0)[..., None]
     return (weights[..., None] * values).sum(-2)
+
+
+def interpolate_vertices(fragments: TensorFragments, faces: Tensor, values: Tensor) -> Tensor:
+    """Values at vertices (B, V, C) of triangles (F, 3) -> (B, H, W, C), 0 where nothing is: one fused pass."""
+    batch, count, channels = values.shape
+    covered = fragments.triangle >= 0
+    corners = faces[fragments.triangle.clamp(min=0)].flatten(1, 2)  # (B, H W, 3)
+    if batch > 1:
+        corners = corners + count * torch.arange(batch, device=corners.device)[:, None, None]
+    weights = fragments.barycentric * covered[..., None]
+    table, ids = values.reshape(-1, channels), corners.flatten(0, 1)
+    blended = embedding_bag(ids, table, mode="sum", per_sample_weights=weights.reshape(-1, 3))
+    return blended.view(*fragments.triangle.shape, channels)
 
 
 def _clip_near(corners: Array, near: float) -> tuple[Array, NDArray[np.int64], Array]:

@@ -18,12 +18,13 @@ from pipelines.base import RunContext
 from pipelines.media.audio import read_audio
 from pipelines.media.image import read_image
 from pipelines.media.video import VideoReader
-from pipelines.talk.crops import RANDOM_SCALE, crop_box, mouth_radius, to_68
+from pipelines.talk.crops import RANDOM_SCALE, crop_box, mouth_radius
 from pipelines.talk.engine_network import Box, NetworkEngine, cut
 from pipelines.talk.lips import NetworkFile, dinet_faces, letter_scores
 from pipelines.talk.options import TalkOptions
 from pipelines.talk.schedule import Shown
 from pipelines.talk.work import Speaker, TalkWork
+from pipelines.tracking.face_points import to_68
 
 MOUTH = 256
 HEIGHT, WIDTH = crop_size(MOUTH)

@@ -35,7 +35,19 @@ LEFT_EYE = {
     "upper": (362, 398, 384, 385, 386, 387, 388, 466, 263),
     "lower": (362, 382, 381, 380, 374, 373, 390, 249, 263),
 }
+# The 68 points among the 468 of the face mesh, contour from the left of the picture to its right.
+MESH_68 = (
+    127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356,
+    70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 168, 197, 5, 4, 75, 97, 2, 326, 305,
+    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
+    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87,
+)  # fmt: skip
 BROWS = {"right": (70, 63, 105, 66, 107), "left": (336, 296, 334, 293, 300)}
+
+
+def to_68(mesh: np.ndarray) -> np.ndarray:
+    """Face mesh landmarks (..., 468, 2 or 3) -> (..., 68, 2)."""
+    return mesh[..., list(MESH_68), :2]
 
 
 def opening(points: np.ndarray) -> np.ndarray:
