@@ -31,8 +31,10 @@ class SceneSource:
     warnings: tuple[str, ...] = ()
 
 
-def sort_out(inputs: Inputs, rectified: bool, unpack_to: Path, limits: Limits) -> SceneSource:
+def sort_out(inputs: Inputs, rectified: bool, unpack_to: Path, limits: Limits, sparse_subdir: str = "") -> SceneSource:
     """Decides which kind of input this is; archives are unpacked below ``unpack_to``.
+
+    ``sparse_subdir`` chooses among the models of a COLMAP folder.
 
     Raises:
         InputError: nothing usable, a mixture, or a number of photos that cannot work.
@@ -54,7 +56,7 @@ def sort_out(inputs: Inputs, rectified: bool, unpack_to: Path, limits: Limits) -
             files += _walk(folder)
         else:
             files.append(path)
-    model = _find_model(files)
+    model = _find_model(files, sparse_subdir)
     pictures, videos, warnings = _by_content(files, ignore=model)
     if model is not None:
         return _colmap(model, pictures, root or model, warnings)
@@ -130,14 +132,19 @@ def _without_duplicates(source: SceneSource) -> SceneSource:
     )
 
 
-def _find_model(files: list[Path]) -> Path | None:
-    """The folder of a COLMAP model: the one named ``0`` or the shallowest where there are several."""
+def _find_model(files: list[Path], subdir: str) -> Path | None:
+    """The folder of a COLMAP model: the one asked for, else the one named ``0`` or the shallowest."""
     folders = {p.parent for p in files if p.name in ("images.bin", "images.txt")}
     complete = [
         f
         for f in folders
         if any(all((f / f"{n}{suffix}").is_file() for n in _MODEL_FILES[:2]) for suffix in (".bin", ".txt"))
     ]
+    if subdir:
+        wanted = ("sparse", *Path(subdir).parts)
+        complete = [f for f in complete if f.parts[-len(wanted) :] == wanted]
+        if not complete:
+            raise InputError(f"There is no COLMAP model in sparse/{subdir}")
     return min(complete, key=lambda f: (f.name != "0", len(f.parts), f.as_posix()), default=None)
 
 

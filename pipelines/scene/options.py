@@ -217,6 +217,13 @@ class SceneOptions(Options):
     engine: Literal["auto", "da3", "sfm"] = Field(
         "auto", title="Engine", description="How depth and cameras are computed; auto takes the best one installed"
     )
+    sparse_subdir: str = Field(
+        "",
+        max_length=100,
+        pattern=r"^[\w. -]*(/[\w. -]+)*$",
+        title="Which model",
+        description="Folder below `sparse` with the model of a COLMAP folder, for example 0; empty takes the first",
+    )
     filter: FilterOptions = Field(FilterOptions(), title="Point cloud", description="What goes into the point cloud")
     video: VideoOptions = Field(VideoOptions(), title="Video", description="Which frames of a video are used")
     stereo: StereoOptions = Field(StereoOptions(), title="Stereo pair", description="A rectified pair of photos")

@@ -93,7 +93,8 @@ class ScenePipeline:
         work = ctx.out_dir / "work"
         people = inputs.get("people")
         places = Inputs({role: files for role, files in inputs.files.items() if role != "people"})
-        source = sort_out(places, options.stereo.rectified, work / "unpacked", ctx.settings.limits)
+        unpacked, limits = work / "unpacked", ctx.settings.limits
+        source = sort_out(places, options.stereo.rectified, unpacked, limits, options.sparse_subdir)
         if people and source.kind != "video":
             raise InputError("A motion file goes with the video it was measured in; add that video, or leave it out")
         if people:

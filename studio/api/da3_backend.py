@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 from anyio import to_thread
 from fastapi import APIRouter, Depends
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
@@ -28,6 +28,7 @@ from pipelines.base import Inputs
 from pipelines.export.colmap import Camera, Points, PosedImage, SparseModel, write_model
 from pipelines.media.image import image_size
 from pipelines.scene.options import Da3Options, FilterOptions, SceneOptions
+from studio.api.da3_gallery import add_gallery
 from studio.cli.export import export, parse_formats
 from studio.cli.scene import asked_exports
 from studio.jobs import Job
@@ -38,7 +39,6 @@ KEPT_SECONDS, KEPT_TASKS = 600, 100
 GIB = 1024**3
 _STATES = {"queued": "pending", "running": "running", "done": "completed", "failed": "failed", "cancelled": "failed"}
 _STAGES = {"prepare": 0.1, "photos": 0.2, "network": 0.3, "finish": 0.9}
-_PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 
 class InferenceRequest(BaseModel):
@@ -255,16 +255,16 @@ def with_cameras(photos: tuple[Path, ...], request: InferenceRequest, settings: 
     return folder
 
 
-def add_da3(router: APIRouter, studio: Studio, caller: Callable[..., Caller]) -> None:
-    """Adds all routes below ``/da3``."""
+def add_da3(router: APIRouter, studio: Studio, caller: Callable[..., Caller], base: str = "/da3") -> None:
+    """Adds all routes below ``base``; an empty one puts them where the original has them."""
     backend = Backend(studio)
 
-    @router.get("/da3", include_in_schema=False)
-    @router.get("/da3/dashboard", tags=["depth anything 3"], summary="The backend at a glance")
+    @router.get(base or "/", include_in_schema=False)
+    @router.get(f"{base}/dashboard", tags=["depth anything 3"], summary="The backend at a glance")
     def dashboard(who: Annotated[Caller, Depends(caller)]) -> HTMLResponse:
         return HTMLResponse(_page(backend, who))
 
-    @router.get("/da3/status", tags=["depth anything 3"], summary="Model, device and memory")
+    @router.get(f"{base}/status", tags=["depth anything 3"], summary="Model, device and memory")
     def status(who: Annotated[Caller, Depends(caller)]) -> dict[str, Any]:
         loaded = [entry for entry in studio.cache.snapshot() if entry.key.startswith("da3")]
         return {
@@ -277,7 +277,7 @@ def add_da3(router: APIRouter, studio: Studio, caller: Callable[..., Caller]) ->
             "gpu_memory": backend.memory(),
         }
 
-    @router.post("/da3/inference", tags=["depth anything 3"], summary="Start a reconstruction from server paths")
+    @router.post(f"{base}/inference", tags=["depth anything 3"], summary="Start a reconstruction from server paths")
     async def inference(request: InferenceRequest, who: Annotated[Caller, Depends(caller)]) -> dict[str, Any]:
         task = await to_thread.run_sync(lambda: backend.submit(request, who.owner))
         return {
@@ -289,16 +289,16 @@ def add_da3(router: APIRouter, studio: Studio, caller: Callable[..., Caller]) ->
             "processing_time": None,
         }
 
-    @router.get("/da3/task/{task_id}", tags=["depth anything 3"], summary="How a task is doing")
+    @router.get(f"{base}/task/{{task_id}}", tags=["depth anything 3"], summary="How a task is doing")
     def task(task_id: str, who: Annotated[Caller, Depends(caller)]) -> dict[str, Any]:
         return backend.get(task_id).view()
 
-    @router.delete("/da3/task/{task_id}", tags=["depth anything 3"], summary="Forget a finished task")
+    @router.delete(f"{base}/task/{{task_id}}", tags=["depth anything 3"], summary="Forget a finished task")
     def forget(task_id: str, who: Annotated[Caller, Depends(caller)]) -> dict[str, Any]:
         backend.forget(task_id)
         return {"success": True, "message": f"Task {task_id} deleted"}
 
-    @router.get("/da3/tasks", tags=["depth anything 3"], summary="All tasks")
+    @router.get(f"{base}/tasks", tags=["depth anything 3"], summary="All tasks")
     def tasks(who: Annotated[Caller, Depends(caller)]) -> dict[str, Any]:
         seen = [t for t in backend.tasks() if who.sees_all or t.owner == who.owner]
         active, ended = [t.view() for t in seen if not t.finished], [t.view() for t in seen if t.finished]
@@ -310,7 +310,7 @@ def add_da3(router: APIRouter, studio: Studio, caller: Callable[..., Caller]) ->
             "total_count": len(seen),
         }
 
-    @router.get("/da3/gpu-memory", tags=["depth anything 3"], summary="Memory of the card")
+    @router.get(f"{base}/gpu-memory", tags=["depth anything 3"], summary="Memory of the card")
     def gpu_memory(who: Annotated[Caller, Depends(caller)]) -> dict[str, Any]:
         found = backend.memory()
         if found is None:
@@ -322,20 +322,20 @@ def add_da3(router: APIRouter, studio: Studio, caller: Callable[..., Caller]) ->
             "status": "healthy" if used < 80 else "warning" if used < 95 else "critical",
         }
 
-    @router.post("/da3/cleanup", tags=["depth anything 3"], summary="Forget finished tasks")
+    @router.post(f"{base}/cleanup", tags=["depth anything 3"], summary="Forget finished tasks")
     def cleanup(who: Annotated[Caller, Depends(caller)]) -> dict[str, Any]:
         ended = [t for t in backend.tasks() if t.finished and (who.sees_all or t.owner == who.owner)]
         for each in ended:
             backend.forget(each.task_id)
         return {"success": True, "message": f"{len(ended)} finished tasks forgotten"}
 
-    @router.post("/da3/reload", tags=["depth anything 3"], summary="Load the model anew at its next use")
+    @router.post(f"{base}/reload", tags=["depth anything 3"], summary="Load the model anew at its next use")
     def reload(who: Annotated[Caller, Depends(caller)]) -> dict[str, Any]:
         who.check_admin()
         studio.cache.clear()
         return {"success": True, "message": "The model is loaded again at its next use"}
 
-    _add_gallery(router, studio, caller)
+    add_gallery(router, studio.settings, caller, f"{base}/gallery")
 
 
 def _page(backend: Backend, who: Caller) -> str:
@@ -352,67 +352,3 @@ def _page(backend: Backend, who: Caller) -> str:
         f"{(time.time() - backend.started) / 60:.0f} minutes.</p>"
         f"<table><tr><th>Task<th>State<th>Images<th>Message</tr>{rows}</table>"
     )
-
-
-def _add_gallery(router: APIRouter, studio: Studio, caller: Callable[..., Caller]) -> None:
-    """Scenes in ``DA3_GALLERY_DIR/<group>/<scene>/`` that hold scene.glb and scene.jpg."""
-
-    def root() -> Path:
-        named = studio.settings.extra.get("DA3_GALLERY_DIR", "")
-        if not named or not Path(named).expanduser().is_dir():
-            raise HTTPException(404, "There is no gallery: DA3_GALLERY_DIR names no folder")
-        return Path(named).expanduser().resolve()
-
-    def part(name: str) -> str:
-        if name in ("", ".", "..") or "/" in name or "\\" in name:
-            raise HTTPException(400, "Not a name of the gallery")
-        return name
-
-    @router.get("/da3/gallery", tags=["depth anything 3"], summary="Groups of scenes as a page")
-    def page(who: Annotated[Caller, Depends(caller)]) -> HTMLResponse:
-        groups = "".join(f"<li>{html.escape(p.name)}</li>" for p in _folders(root()))
-        return HTMLResponse(
-            f"<!doctype html><meta charset=utf-8><title>Gallery</title><h1>Gallery</h1><ul>{groups}</ul>"
-        )
-
-    @router.get("/da3/gallery/manifest.json", tags=["depth anything 3"], summary="Groups of scenes")
-    def groups(who: Annotated[Caller, Depends(caller)]) -> dict[str, Any]:
-        return {"groups": [{"id": p.name, "title": p.name} for p in _folders(root())]}
-
-    @router.get("/da3/gallery/manifest/{group}.json", tags=["depth anything 3"], summary="Scenes of a group")
-    def scenes(group: str, who: Annotated[Caller, Depends(caller)]) -> dict[str, Any]:
-        folder = root() / part(group)
-        if not folder.is_dir():
-            raise HTTPException(404, f"No group {group}")
-        return {"group": group, "items": [_item(group, p) for p in _folders(folder) if _complete(p)]}
-
-    @router.get("/da3/gallery/{path:path}", tags=["depth anything 3"], summary="A file of a scene")
-    def file(path: str, who: Annotated[Caller, Depends(caller)]) -> FileResponse:
-        found = root().joinpath(*(part(p) for p in path.split("/"))).resolve()
-        if not found.is_relative_to(root()):
-            return JSONResponse({"error": "Outside the gallery"}, 403)
-        if not found.is_file():
-            raise HTTPException(404, f"No file {path}")
-        headers = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"}
-        return FileResponse(found, headers=headers)
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-
-
-def _complete(folder: Path) -> bool:
-    return (folder / "scene.glb").is_file() and (folder / "scene.jpg").is_file()
-
-
-def _item(group: str, scene: Path) -> dict[str, Any]:
-    base = f"/da3/gallery/{group}/{scene.name}"
-    shown = scene / "depth_vis"
-    pictures = sorted(p for p in shown.iterdir() if p.suffix.lower() in _PICTURES) if shown.is_dir() else []
-    return {
-        "id": scene.name,
-        "title": scene.name,
-        "model": f"{base}/scene.glb",
-        "thumbnail": f"{base}/scene.jpg",
-        "depth_images": [f"{base}/depth_vis/{p.name}" for p in pictures],
-    }

@@ -44,7 +44,7 @@ def add_pipeline(app: typer.Typer, pipeline: Pipeline) -> None:
     specs = forms.specs(pipeline.options)
     parameters = [*_inputs(pipeline), *_machine(), *(_option(spec, _aliases(pipeline, spec, specs)) for spec in specs)]
     sign(command, parameters)
-    modes = f" Modes: {', '.join(scene.MODES)}." if pipeline.id == "scene" else ""
+    modes = f" Modes: {', '.join((*scene.MODES, *scene.SERVERS))}." if pipeline.id == "scene" else ""
     app.command(pipeline.id, help=f"{pipeline.tagline} Takes {wanted(pipeline)}.{modes}")(command)
 
 
@@ -68,6 +68,11 @@ def _run(pipeline: Pipeline, given: dict[str, Any]) -> None:
         given["da3_exports"] = ",".join(scene.asked_exports(formats)) or None
     options = read_options(pipeline, given)
     paths = list(given["inputs"] or ())
+    if pipeline.id == "scene" and len(paths) == 1 and paths[0] in scene.SERVERS:
+        from studio.cli.scene_serve import serve
+
+        serve(paths[0], given)
+        return
     if pipeline.id == "scene":
         paths = scene.by_mode(paths, given["image_extensions"])
     inputs: Inputs = talk.inputs_of(pipeline, given) if pipeline.id == "talk" else assign(pipeline, paths)
@@ -111,7 +116,7 @@ def _short(value: float | int | str | bool) -> str:
 def _inputs(pipeline: Pipeline) -> list[inspect.Parameter]:
     about = f"{wanted(pipeline).capitalize()}."
     if pipeline.id == "scene":
-        about = f"[auto|image|images|video|colmap] then {wanted(pipeline)}."
+        about = f"[{'|'.join(scene.MODES)}] then {wanted(pipeline)}; or {', '.join(scene.SERVERS)} alone: a server."
         loose = parameter("inputs", list[str], typer.Argument(help=about, metavar="INPUT"))
         more = [
             parameter(name, kind, typer.Option(..., *flags, help=text, rich_help_panel=_PANEL), default)

@@ -13,6 +13,7 @@ from pipelines.scene.options import Da3Export
 from studio.intake import counted
 
 MODES = ("auto", "image", "images", "video", "colmap")
+SERVERS = {"backend": 8008, "gradio": 7860, "gallery": 8007}  # with the ports of the original
 ALIASES: dict[str, tuple[str, ...]] = {
     "filter_confidence_percentile": ("conf-thresh-percentile",),
     "filter_point_budget": ("num-max-points",),
@@ -22,6 +23,15 @@ FLAGS: tuple[tuple[str, tuple[str, ...], Any, Any, str], ...] = (
     ("model_dir", ("--model-dir",), str | None, None, "Released folder or name of a Depth Anything 3 checkpoint."),
     ("use_backend", ("--use-backend/--no-use-backend",), bool, False, "Let the studio at --backend-url do the work."),
     ("backend_url", ("--backend-url",), str, "http://127.0.0.1:7860/da3", "Address of a running studio."),
+    ("gallery_dir", ("--gallery-dir",), Path | None, None, "backend, gradio, gallery: folder <group>/<scene>/."),
+    ("workspace_dir", ("--workspace-dir",), Path | None, None, "gradio: folder whose examples/ the page offers."),
+    ("host", ("--host",), str | None, None, "backend, gradio, gallery: address to listen on."),
+    ("port", ("--port",), int | None, None, "backend (8008), gradio (7860), gallery (8007): the port."),
+    ("share", ("--share/--no-share",), bool, False, "gradio: open a temporary public address."),
+    ("debug", ("--debug/--no-debug",), bool, False, "backend, gradio, gallery: say more."),
+    ("open_browser", ("--open-browser/--no-open-browser",), bool, False, "backend, gradio, gallery: show the page."),
+    ("cache_examples", ("--cache-examples/--no-cache-examples",), bool, False, "gradio: compute examples at start."),
+    ("cache_gs_tag", ("--cache-gs-tag",), str | None, None, "gradio: examples with this in their name get splats."),
     ("auto_cleanup", ("--auto-cleanup/--no-auto-cleanup",), bool, False, "Empty --export-dir before writing to it."),
 )
 ROLES: dict[str, tuple[str, ...]] = {

@@ -19,13 +19,15 @@ from studio.ui.thumbs import data_uri
 
 @dataclass(frozen=True)
 class Example:
-    """Files and flat option values; ``picture`` is one of the files or an image beside them."""
+    """Files and flat option values; ``picture`` is one of the files or an image beside them. ``run`` is one that
+    computed the example ahead: the card opens it."""
 
     title: str
     note: str
     files: tuple[Path, ...]
     picture: Path
     options: Mapping[str, Any] = field(default_factory=dict)
+    run: str = ""
 
 
 def example_cards(
@@ -36,11 +38,13 @@ def example_cards(
         return []
     cards = []
     for number, example in enumerate(examples):
-        cards.append(
-            f'<button class="ls-example" type="button" data-ls="press" data-value="{prefix}-example-{number}">'
+        inside = (
             f'<img src="{data_uri(example.picture, limits, 220)}" alt=""><b>{escape(example.title)}</b>'
-            f"<span>{escape(example.note)}</span></button>"
+            f"<span>{escape(example.note)}</span>"
         )
+        press = f'type="button" data-ls="press" data-value="{prefix}-example-{number}"'
+        link = f'<a class="ls-example" href="?run={escape(example.run)}">{inside}</a>'
+        cards.append(link if example.run else f'<button class="ls-example" {press}>{inside}</button>')
     html.block(f'<div class="ls-examples-title">Try an example</div><div class="ls-examples">{"".join(cards)}</div>')
     changed = [files, *panel.controls]
     for number, example in enumerate(examples):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.runtime.errors import StudioError
 from models.runtime.settings import Settings
+from pipelines import registry
 
 if TYPE_CHECKING:
     from studio.services import Studio
@@ -69,6 +70,10 @@ def serve(studio: Studio, **overrides: Any) -> Any:
     from studio.ui.layout import build_ui
 
     studio.start_sweeper()
+    if "scene" in registry.available(studio.settings.tabs):
+        from studio.scene_folders import compute_examples
+
+        compute_examples(studio)
     obtain_embedded(studio)
     page = build_ui(studio)
     page.queue(default_concurrency_limit=4, max_size=4 * studio.settings.limits.queue_size)

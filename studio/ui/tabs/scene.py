@@ -13,13 +13,17 @@ from models.runtime.errors import NotFound, StudioError
 from pipelines.base import Inputs, ready_weights
 from pipelines.scene.options import FilterOptions
 from studio import forms
+from studio.api.da3_gallery import gallery_root
 from studio.refilter import refilter_run
+from studio.scene_folders import cached_run, example_folders, photos_of
+from studio.services import Studio
 from studio.ui import components as html
 from studio.ui.examples import Example
 from studio.ui.job_view import Shell
 from studio.ui.options_panel import AUTO, OptionsPanel, control
 from studio.ui.results import Updates, Views
 from studio.ui.tabs.pipeline_tab import PipelineTab
+from studio.ui.tabs.scene_gallery import SceneGallery
 from studio.ui.tabs.scene_measure import MeasurePanel
 from studio.ui.visitor import caller_of
 
@@ -75,6 +79,16 @@ def examples() -> list[Example]:
     return found
 
 
+def own_examples(studio: Studio) -> list[Example]:
+    """The folders of DA3_WORKSPACE_DIR, those computed ahead with a link to their result."""
+    found = []
+    for folder in example_folders(studio.settings):
+        photos, run = photos_of(folder), cached_run(studio.runs, folder)
+        note = f"{len(photos)} photo{'s' if len(photos) > 1 else ''}{', computed' if run else ''}"
+        found.append(Example(folder.name, note, photos, photos[0], run=run.id if run else ""))
+    return found
+
+
 class SceneTab(PipelineTab):
     """Adds the comparison of photo and depth, the examples, and filtering the points again."""
 
@@ -93,7 +107,7 @@ class SceneTab(PipelineTab):
         super().__init__(shell, "scene")
 
     def examples(self) -> list[Example]:
-        return examples()
+        return [*examples(), *own_examples(self.studio)]
 
     def advice(self, inputs: Inputs, engine: str) -> str:
         if len(inputs.get("photos")) == 1 and len(inputs.files) == 1 and not self._takes_one(engine):
@@ -112,6 +126,10 @@ class SceneTab(PipelineTab):
             self.refilter = gr.Button("Apply", size="md", elem_id=f"{self.id}-refilter")
         self.measure = MeasurePanel(self.studio.runs, self.id)
         self.measure.draw(self.results.run_id)
+        root = gallery_root(self.studio.settings)
+        if root is not None:
+            gallery = SceneGallery(self.studio.runs, self.studio.settings, root, self.id)
+            gallery.draw(self.results.run_id, self.shell.secret)
 
     def wire(self) -> None:
         super().wire()
