@@ -7,7 +7,7 @@ import re
 import tempfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -107,16 +107,21 @@ def load_pickled_npy(path: Path) -> Any:
     """
     path = Path(path)
     with path.open("rb") as file:
-        try:
-            version = np.lib.format.read_magic(file)
-            reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            _, _, dtype = reader(file)
-            if not dtype.hasobject:
-                file.seek(0)
-                return np.lib.format.read_array(file, allow_pickle=False)
-        except (ValueError, EOFError, OSError, SyntaxError) as error:
-            raise WeightsInvalid(f"{path.name} is not a readable .npy: {_first_line(error)}") from error
-        return read_pickle(file, path.name)
+        return read_npy(file, path.name)
+
+
+def read_npy(file: BinaryIO, name: str) -> Any:
+    """As ``load_pickled_npy``, from an open file such as a member of an archive; ``name`` is for messages."""
+    try:
+        version = np.lib.format.read_magic(file)
+        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        _, _, dtype = reader(file)
+        if not dtype.hasobject:
+            file.seek(0)
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except (ValueError, EOFError, OSError, SyntaxError) as error:
+        raise WeightsInvalid(f"{name} is not a readable .npy: {_first_line(error)}") from error
+    return read_pickle(file, name)
 
 
 def convert_once(source: Path, read: Callable[[Path], Mapping[str, Any]]) -> dict[str, np.ndarray]:

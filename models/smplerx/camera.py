@@ -42,7 +42,7 @@ def six_to_axis_angle(six: Tensor) -> Tensor:
     w, v = q[..., :1], q[..., 1:]
     sine = v.norm(dim=-1, keepdim=True)
     half = torch.where(w < 0, torch.atan2(-sine, -w), torch.atan2(sine, w))
-    factor = torch.where(sine > 0, 2 * half / sine.clamp(min=torch.finfo(sine.dtype).tiny), 2.0)
+    factor = torch.where(sine > 0, 2 * half / torch.where(sine > 0, sine, 1.0), 2.0)
     return (v * factor).nan_to_num(0.0)
 
 

@@ -19,16 +19,18 @@ HAND_EXTENSION, FACE_EXTENSION = 2.0, 1.5
 
 @dataclass(frozen=True)
 class SmplerxConfig:
-    """A backbone size: ViT width, depth and heads."""
+    """A backbone size: ViT width, depth and heads; ``drop_path`` is the last block's share of dropped samples while
+    it is trained."""
 
     width: int
     depth: int
     heads: int
+    drop_path: float
 
 
 VARIANTS = {
-    "s32": SmplerxConfig(384, 12, 12),
-    "b32": SmplerxConfig(768, 12, 12),
-    "l32": SmplerxConfig(1024, 24, 16),
-    "h32": SmplerxConfig(1280, 32, 16),
+    "s32": SmplerxConfig(384, 12, 12, 0.1),
+    "b32": SmplerxConfig(768, 12, 12, 0.3),
+    "l32": SmplerxConfig(1024, 24, 16, 0.5),
+    "h32": SmplerxConfig(1280, 32, 16, 0.55),
 }

@@ -34,16 +34,25 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, config: SmplerxConfig) -> None:
+    """One pre-norm layer; while training each branch is left out for a share ``drop`` of the samples."""
+
+    def __init__(self, config: SmplerxConfig, drop: float = 0.0) -> None:
         super().__init__()
+        self.drop = drop
         self.norm1 = nn.LayerNorm(config.width, eps=NORM_EPS)
         self.attn = Attention(config.width, config.heads)
         self.norm2 = nn.LayerNorm(config.width, eps=NORM_EPS)
         self.mlp = Mlp(config.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        x = x + self._kept(self.attn(self.norm1(x)))
+        return x + self._kept(self.mlp(self.norm2(x)))
+
+    def _kept(self, branch: Tensor) -> Tensor:
+        if not self.training or self.drop == 0:
+            return branch
+        keep = torch.empty(len(branch), 1, 1, dtype=branch.dtype, device=branch.device).bernoulli_(1 - self.drop)
+        return branch * keep / (1 - self.drop)
 
 
 class PatchEmbed(nn.Module):
@@ -66,7 +75,8 @@ class Encoder(nn.Module):
         self.task_tokens = nn.Parameter(torch.zeros(1, TASK_TOKENS, config.width))
         self.pos_embed = nn.Parameter(torch.zeros(1, patches + 1, config.width))
         self.patch_embed = PatchEmbed(config.width)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        drops = torch.linspace(0, config.drop_path, config.depth, device="cpu").tolist()
+        self.blocks = nn.ModuleList(Block(config, drop) for drop in drops)
         self.last_norm = nn.LayerNorm(config.width, eps=NORM_EPS)
 
     def embed(self, images: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class BodyRegressor(nn.Module):
         self.cam_out = linear(channels, 3)
 
     def forward(self, body: Tensor, shape: Tensor, camera: Tensor, joints: Tensor) -> tuple[Tensor, ...]:
-        features = torch.cat([self.body_conv(body), joints], dim=-1).flatten(1)
+        features = torch.cat([self.body_conv(body), joints.detach()], dim=-1).flatten(1)
         return (
             self.root_pose_out(features),
             self.body_pose_out(features),
@@ -105,7 +105,7 @@ class BoxNet(nn.Module):
     def forward(self, features: Tensor, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         x = self.deconv(torch.cat([features, heatmaps.flatten(1, 2)], dim=1))  # (B, 256, 128, 96)
         cells = soft_argmax_2d(self.bbox_center(x))  # (B, 3, 2)
-        found = sample_features(x, cells)
+        found = sample_features(x, cells.detach())
         sizes = [head(found[:, i]) for i, head in enumerate((self.lhand_size, self.rhand_size, self.face_size))]
         return cells / 8, torch.stack(sizes, dim=1)
 
@@ -140,6 +140,7 @@ class HandRegressor(nn.Module):
         self.hand_pose_out = linear(HAND_JOINTS * (FEATURES + 3), 15 * 6)
 
     def forward(self, features: Tensor, joints: Tensor) -> Tensor:
+        joints = joints.detach()
         found = sample_features(self.hand_conv(features), joints[..., :2])
         return self.hand_pose_out(torch.cat([found, joints], dim=-1).flatten(1))
 

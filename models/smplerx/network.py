@@ -69,8 +69,9 @@ class Smplerx(nn.Module):
         root, body, shape, cam = self.body_regressor(tokens[:, BODY], tokens[:, SHAPE], tokens[:, CAMERA], body_joints)
         centers, sizes = self.box_net(features, heatmaps)
         extensions = (HAND_EXTENSION, HAND_EXTENSION, FACE_EXTENSION)
+        fixed = centers.detach(), sizes.detach()
         left, right, face = (
-            camera.restore_box(centers[:, i], sizes[:, i], extension) for i, extension in enumerate(extensions)
+            camera.restore_box(*(part[:, i] for part in fixed), extension) for i, extension in enumerate(extensions)
         )
         hands = self.hand_roi_net(features, left, right)  # (2 B, C, 16, 16)
         _, hand_joints = self.hand_position_net(hands)

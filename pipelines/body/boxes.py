@@ -120,14 +120,19 @@ def crop(
     out: tuple[int, int] = (CROP[1], CROP[0]),
 ) -> Array:  # fmt: skip
     """The crop (h, w, 3) float32 0..255 of a box x, y, w, h; outside the picture 0."""
-    box = np.asarray(box, np.float32).copy()
+    box = np.asarray(box, np.float32)
     if flip:
-        image = image[:, ::-1]
-        centre = box[0] + box[2] / 2
-        box[0] = image.shape[1] - centre - 1 - box[2] / 2
+        image, box = image[:, ::-1], mirrored(box, image.shape[1])
     matrix = crop_matrix(box, scale, degrees, out)
     picture = np.ascontiguousarray(image, np.float32)
     return cv2.warpAffine(picture, matrix, out, flags=cv2.INTER_LINEAR)
+
+
+def mirrored(box: Array, width: int) -> Array:
+    """A box x, y, w, h in the mirror image of a picture of that width."""
+    out = np.asarray(box, np.float32).copy()
+    out[0] = width - (box[0] + box[2] / 2) - 1 - box[2] / 2
+    return out
 
 
 def from_pose(landmarks: Array, visibility: Array) -> Array:

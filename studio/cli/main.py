@@ -14,7 +14,7 @@ import typer
 from models.runtime.errors import StudioError
 from models.runtime.settings import Settings
 from pipelines import registry
-from studio.cli import batch, bench, runs, serve, weights
+from studio.cli import batch, bench, runs, serve, train, weights
 from studio.cli.pipeline_command import add_pipeline, add_stub
 
 PROGRAM = "python -m studio"
@@ -66,6 +66,7 @@ def build_app(arguments: list[str]) -> typer.Typer:
     batch.add(app, arguments)
     app.add_typer(runs.app, name="runs")
     app.add_typer(weights.app, name="weights")
+    train.add(app, asked)
     serve.add(app)
     bench.add(app)
 

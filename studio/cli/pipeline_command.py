@@ -50,10 +50,20 @@ def add_pipeline(app: typer.Typer, pipeline: Pipeline) -> None:
 
 def read_options(pipeline: Pipeline, given: Mapping[str, Any]) -> Options:
     """The options among the values of a command line; what was not given keeps its default."""
-    names = {spec.name for spec in forms.specs(pipeline.options)}
+    return options_of(pipeline.options, given)
+
+
+def options_of(model: type[Options], given: Mapping[str, Any]) -> Any:
+    """As ``read_options``, for any options model."""
+    names = {spec.name for spec in forms.specs(model)}
     values = {name: value for name, value in given.items() if name in names and value is not None}
     plain = {name: value.value if isinstance(value, enum.Enum) else value for name, value in values.items()}
-    return forms.build(pipeline.options, plain)
+    return forms.build(model, plain)
+
+
+def model_parameters(model: type[Options]) -> list[inspect.Parameter]:
+    """The flags of an options model that belongs to no pipeline."""
+    return [_option(spec, []) for spec in forms.specs(model)]
 
 
 def option_parameters(pipeline: Pipeline) -> list[inspect.Parameter]:
