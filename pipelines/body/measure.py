@@ -22,6 +22,9 @@ HAND_PRESENCE, FACE_PRESENCE = 0.6, 0.6
 HAND_DRIFT = 0.8  # of the hand's region: how far its wrist may lie from the body's
 ELBOW, WRIST, INDEX_POINT, PINKY_POINT = (13, 14), (15, 16), (19, 20), (17, 18)
 UPPER_LIP, LOWER_LIP, BROW, CHIN = 13, 14, 10, 152
+# Of a head held level (eye sockets and ear holes at one height, the Frankfurt plane) the mesh's line from chin to
+# hairline leans forward by this much, in radians.
+MESH_LEAN = 0.13
 JAW_GAIN, JAW_REST = 2.6, 0.012  # radians of jaw per opening in face heights, and what a closed mouth shows
 
 
@@ -121,7 +124,9 @@ class PeopleMeter:
         up = up / np.linalg.norm(up)
         opening = float(np.linalg.norm(mesh[UPPER_LIP] - mesh[LOWER_LIP])) / height
         jaw = float(np.clip(JAW_GAIN * (opening - JAW_REST), 0.0, 0.5))
-        return np.stack([across, up, np.cross(across, up)], axis=1), jaw
+        front = np.cross(across, up)
+        sine, cosine = np.sin(MESH_LEAN), np.cos(MESH_LEAN)
+        return np.stack([across, cosine * up - sine * front, cosine * front + sine * up], axis=1), jaw
 
 
 def seen_inside(pose: Pose, shape: tuple[int, ...]) -> np.ndarray:

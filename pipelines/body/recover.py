@@ -27,7 +27,8 @@ FOLLOWED = {
 class Recovered:
     """A person's motion with the floor and standing feet.
 
-    ``error_mm``: mean distance of the joints from the visible world landmarks they came from, both about the hips.
+    ``error_mm``: mean distance of the joints from the visible world landmarks they came from, both about the hips where
+    those are seen.
     """
 
     number: int
@@ -75,12 +76,15 @@ def lift(track: Track, offset: np.ndarray) -> Track:
 
 
 def follow_error(track: Track, joints: np.ndarray) -> float:
-    """Mean distance in millimetres between joints (T, 55, 3) and visible world landmarks, both about the hips."""
+    """Mean distance in millimetres between joints (T, 55, 3) and visible world landmarks, both about their middle.
+
+    The middle is that of the hips, and of all visible landmarks in frames where the hips are out of sight.
+    """
     points, names = list(FOLLOWED), [INDEX[n] for n in FOLLOWED.values()]
-    hips = joints[:, [INDEX["left_hip"], INDEX["right_hip"]]].mean(axis=1, keepdims=True)
-    gaps = np.linalg.norm(
-        joints[:, names] - hips - (track.world[:, points] - track.world[:, [23, 24]].mean(axis=1, keepdims=True)),
-        axis=-1,
-    )
     visible = (track.visibility[:, points] > 0.5) & track.seen[:, None]
+    hips = np.array([name.endswith("hip") for name in FOLLOWED.values()])
+    share = np.where((visible & hips).sum(axis=1, keepdims=True) == 2, hips, visible)[..., None].astype(float)
+    apart = joints[:, names] - track.world[:, points]
+    apart = apart - (apart * share).sum(axis=1, keepdims=True) / np.maximum(share.sum(axis=1, keepdims=True), 1)
+    gaps = np.linalg.norm(apart, axis=-1)
     return float(1000 * gaps[visible].mean()) if visible.any() else float("nan")

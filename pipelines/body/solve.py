@@ -27,6 +27,8 @@ FOOT = {"left": (29, 31), "right": (30, 32)}
 PALM = {"left": (19, 17), "right": (20, 18)}  # knuckles of index and little finger
 FINGER_POINTS = {"thumb": 1, "index": 5, "middle": 9, "ring": 13, "pinky": 17}
 TRUNK_FIRMNESS, FOOT_FIRMNESS = 12.0, 4.0  # trunk and head move more slowly than hands
+NOSE_DROP = 0.17  # of the way from the ears forward to the nose: how much lower it lies on a level head
+POSE_SHARE = 0.35
 BENT = {"elbow": (0.20, 0.55), "knee": (0.25, 0.65)}  # radians of bend from which the plane is believed, and fully
 
 
@@ -155,9 +157,11 @@ class Solver:
         w, at = self.world, INDEX
         ears = w[:, 7] - w[:, 8]
         forward = w[:, 0] - w[:, [7, 8]].mean(1)
-        pose = frame(ears, forward) @ frame(ears.new_tensor([1.0, 0, 0]), ears.new_tensor([0, -0.12, 1.0])).T
+        pose = frame(ears, forward) @ frame(ears.new_tensor([1.0, 0, 0]), ears.new_tensor([0, -NOSE_DROP, 1.0])).T
         seen = torch.from_numpy(self.track.head_seen)[:, None, None]
-        head = torch.where(seen, torch.from_numpy(self.track.head), pose)
+        # Two witnesses: the face's mesh is the sharper, the body's landmarks stray less on drawn and unusual faces.
+        face = torch.from_numpy(self.track.head)
+        head = torch.where(seen, face @ partly(face.transpose(-1, -2) @ pose, POSE_SHARE), pose)
         visible = torch.from_numpy(self.track.visibility[:, [0, 7, 8]].mean(axis=1)).clamp(0, 1)
         chest = self.turned[at["spine3"]]
         turn = partly(chest.transpose(-1, -2) @ head, _ramp(visible, 0.2, 0.6)[:, None])
