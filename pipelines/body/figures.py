@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import fast_simplification
-import numba
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
@@ -18,6 +17,7 @@ from models.geometry.rotations import axis_angle_to_matrix
 from models.geometry.skinning import chain_transforms, pose_offsets
 from pipelines.export.motion import Motion
 from pipelines.render.shading import vertex_normals
+from pipelines.render.skinned import skin_points
 
 Array = np.ndarray
 INFLUENCES = 4
@@ -104,7 +104,7 @@ class Figurine:
         if len(self.model.layer.posedirs):
             with torch.inference_mode():
                 points = points + pose_offsets(self.rotations[frame : frame + 1], self.model.layer.posedirs)[0]
-        moved, self._normals = _skin(
+        moved, self._normals = skin_points(
             np.ascontiguousarray(points.numpy()), self._rest_normals, self._ids, self._share, self.relative[frame]
         )
         return moved + self.motion.transl[frame].astype(np.float32)
@@ -112,27 +112,3 @@ class Figurine:
     def normals(self) -> Array:
         """Unit normals (V, 3) of the frame posed last, carried along by the bones."""
         return self._normals
-
-
-@numba.njit(nogil=True, cache=True)
-def _skin(rest, normals, ids, share, transforms):  # pragma: no cover - compiled
-    """Linear blend skinning of points and normals (V, 3) by transforms (J, 3, 4)."""
-    points, turned = np.empty_like(rest), np.empty_like(normals)
-    blend = np.empty((3, 4), np.float32)
-    for v in range(len(rest)):
-        blend[:] = 0
-        for k in range(ids.shape[1]):
-            for r in range(3):
-                for c in range(4):
-                    blend[r, c] += share[v, k] * transforms[ids[v, k], r, c]
-        length = np.float32(1e-12)
-        for r in range(3):
-            points[v, r] = blend[r, 3]
-            turned[v, r] = 0
-            for c in range(3):
-                points[v, r] += blend[r, c] * rest[v, c]
-                turned[v, r] += blend[r, c] * normals[v, c]
-            length += turned[v, r] ** 2
-        for r in range(3):
-            turned[v, r] /= np.sqrt(length)
-    return points, turned

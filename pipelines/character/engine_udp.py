@@ -1,0 +1,154 @@
+"""Engine ``udp``: every pixel of a frame is coloured from the drawings' pixels that show the same place on the body."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from models.runtime.errors import InputError
+from models.runtime.settings import Limits
+from pipelines.base import RunContext
+from pipelines.character.bodies import character_body
+from pipelines.character.lookup import SurfaceLookup
+from pipelines.character.options import CharacterOptions, ViewOptions
+from pipelines.character.stage import Stage
+from pipelines.character.udp_files import read_udp
+from pipelines.character.work import CharacterWork
+from pipelines.export.retarget import human, motion_of
+from pipelines.media.image import read_image_rgba
+from pipelines.render.skinned import SkinnedBody, averaged, picture, seen, window
+from pipelines.render.udp import UdpConvention, sample_udp, udp_frame
+
+Array = np.ndarray
+CHUNK = 4
+SHEET_SIDE = 768  # of the drawings made from a 3D character
+SHEET_VIEWS = (0.0, 180.0, 90.0, -90.0, 35.0, -145.0)  # degrees by which it is turned in them
+UNKNOWN_LENGTHS = (0.7, 0.25, 1.0)  # proportions of a body whose UDPs came without it
+_STRETCH = 55.0  # degrees by which arms are lifted in every second drawing, so that what they hide is shown
+
+
+class UdpEngine:
+    """Draws by lookup. A 3D character is first drawn from several sides, which makes its own sheet and UDPs."""
+
+    def __init__(self, work: CharacterWork, options: CharacterOptions, ctx: RunContext) -> None:
+        self.work, self.options = work, options
+        self.notes: list[str] = []
+        limits = ctx.settings.limits
+        self._body: SkinnedBody | None = None
+        if not work.sheet.udps:
+            self._body = character_body(work.sheet, limits)
+        if work.motion is not None and self._body is None:
+            raise InputError(
+                "Drawings with UDPs need a motion in UDP frames of the same character; for a skeleton's motion give "
+                "the 3D character (GLB) itself"
+            )
+        if self._body is not None:
+            self._values, lengths = UdpConvention().values(self._body.rest)
+            drawings = made_sheet(self._body, self._values)
+        else:
+            lengths = np.array(UNKNOWN_LENGTHS)
+            drawings = read_sheet(work.sheet.drawings, work.sheet.udps, limits)
+        self._lookup = SurfaceLookup(drawings, lengths, options.udp.neighbours)
+        self._stage = None
+        if work.motion is not None and self._body is not None:
+            self._stage = Stage(self._body, work.motion, options.view, work.size)
+            self.size = work.size
+        else:
+            first = read_udp(work.udps[0])
+            self.size = (first.shape[1], first.shape[0])
+
+    def frames(self) -> Iterator[Array]:
+        """Chunks (N, H, W, 4) uint8."""
+        waiting: list[Array] = []
+        for index in range(self.work.count):
+            waiting.append(self._made(index) if self._stage is not None else self._read(index))
+            if len(waiting) == CHUNK:
+                yield np.stack(waiting)
+                waiting.clear()
+        if waiting:
+            yield np.stack(waiting)
+
+    def _made(self, index: int) -> Array:
+        samples = self.options.udp.oversample
+        vertices = self._stage.vertices(index)
+        part = window(vertices, self._stage.camera(index))
+        width, height = self.size
+        if part is None:
+            return np.zeros((height, width, 4), np.uint8)
+        fragments = seen(self._body, vertices, part.camera, samples)
+        covered = fragments.covered
+        rgb = self._lookup.paint(sample_udp(self._body, fragments, self._values), covered)
+        return part.whole(averaged(rgb, covered, samples), height, width)
+
+    def _read(self, index: int) -> Array:
+        path = self.work.udps[index]
+        udp = read_udp(path)
+        if (udp.shape[1], udp.shape[0]) != self.size:
+            raise InputError(f"{path.name} is {udp.shape[1]}x{udp.shape[0]}, but the first frame {self.size}")
+        udp = np.nan_to_num(udp).clip(0, 1)
+        covered = udp[..., 3] > 0
+        rgb = self._lookup.paint(udp[..., :3], covered)
+        return np.dstack([rgb, np.rint(udp[..., 3] * 255).astype(np.uint8)])
+
+
+def read_sheet(drawings: tuple[Path, ...], udps: tuple[Path, ...], limits: Limits) -> list[tuple[Array, Array]]:
+    """Drawings with their UDPs. Raises InputError when a pair differs in size."""
+    pairs = []
+    for drawing, udp_path in zip(drawings, udps, strict=True):
+        rgba, udp = read_image_rgba(drawing, limits), read_udp(udp_path)
+        if rgba.shape[:2] != udp.shape[:2]:
+            raise InputError(
+                f"{drawing.name} is {rgba.shape[1]}x{rgba.shape[0]} and {udp_path.name} {udp.shape[1]}x{udp.shape[0]}; "
+                "a drawing and its UDP must be the same size"
+            )
+        pairs.append((rgba, np.nan_to_num(udp).clip(0, 1)))
+    return pairs
+
+
+def sheet_stage(body: SkinnedBody, yaw: float, lifted: bool, side: int) -> Stage:
+    """The body before the camera as a sheet shows it: at rest, or with arms lifted and legs apart."""
+    turns = np.tile(np.eye(3), (1, len(human().parents), 1, 1))
+    known = human().known
+    if lifted:
+        for name, angle in (
+            ("left_shoulder", _STRETCH),
+            ("right_shoulder", -_STRETCH),
+            ("left_hip", 14.0),
+            ("right_hip", -14.0),
+        ):
+            for joint in _chain(known[name]):
+                turns[0, joint] = _about_z(angle)
+    else:
+        for name, angle in (("left_shoulder", -40.0), ("right_shoulder", 40.0)):
+            for joint in _chain(known[name]):
+                turns[0, joint] = _about_z(angle)
+    motion = motion_of(turns, np.zeros((1, 3)), 1.0)
+    return Stage(body, motion, ViewOptions(yaw=yaw), (side, side))
+
+
+def _chain(top: int) -> list[int]:
+    """A joint and everything that hangs on it."""
+    kept = [top]
+    for joint, parent in enumerate(human().parents):
+        if parent in kept:
+            kept.append(joint)
+    return kept
+
+
+def _about_z(degrees: float) -> Array:
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
+
+
+def made_sheet(
+    body: SkinnedBody, values: Array, views: tuple[float, ...] = SHEET_VIEWS, side: int = SHEET_SIDE
+) -> list[tuple[Array, Array]]:
+    """Drawings of a 3D character with their UDPs, from several sides; every second one with its arms lifted."""
+    pairs = []
+    for number, yaw in enumerate(views):
+        stage = sheet_stage(body, yaw, number % 2 == 1, side)
+        vertices, camera = stage.vertices(0), stage.camera(0)
+        pairs.append((picture(body, vertices, camera), udp_frame(body, vertices, camera, values)))
+    return pairs
