@@ -6,7 +6,7 @@ Head axes: metres, x to the picture's right, y up, z out of the face; the origin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -109,14 +109,16 @@ class CanonicalFace:
         parts.append((shell or self.shell(points)).behind(points[list(OVAL_RING)]))
         return np.concatenate(parts)
 
+    @cached_property
+    def _upward(self) -> NDArray[np.float64]:
+        """(20,) 1 for the mouth's ring above, -1 below, 0 at the corners."""
+        return np.isin(self.mouth, UPPER_INNER[1:-1]) * 1.0 - np.isin(self.mouth, LOWER_INNER[1:-1])
+
     def _inside(self, lips: NDArray[np.float64]) -> NDArray[np.float64]:
         """The mouth's inside behind the ring of the inner lips (20, 3): layers, then the middle of the last one."""
         middle = lips.mean(0)
-        upward = np.zeros(len(lips))
-        for side, ids in ((1.0, UPPER_INNER), (-1.0, LOWER_INNER)):
-            upward[np.isin(self.mouth, ids[1:-1])] = side
         across = (lips[:, 0] - middle[0]) / max(np.ptp(lips[:, 0]) / 2, 1e-6)
-        arch = upward * np.sqrt(np.clip(1 - across**2, 0, 1)) * LIP_REACH
+        arch = self._upward * np.sqrt(np.clip(1 - across**2, 0, 1)) * LIP_REACH
         layers = []
         for height, width, depth in self.cavity:
             ring = middle + (lips - middle) * (width, 1, 1)

@@ -251,10 +251,9 @@ class FacemeshEngine:
             VideoWriter(folder / "animated.mp4", fps, (CLIP_SIDE, CLIP_SIDE), audio_from=sound, limits=limits) as video,
             BackgroundWriter(video.write, depth=4) as encoder,
         ):
-            for i in range(clip.count):
+            for i, moved in enumerate(head.rest.moving(clip.weights)):
                 turn = clip.rotations[i] if self.options.head_motion else None
-                moved = head.rest.vertices(clip.weights[i])
-                encoder.put(exports.head_picture(moved, head.texture, turn, CLIP_SIDE, 1))
+                encoder.put(exports.head_picture(moved, head.texture, turn, CLIP_SIDE))
                 if i % REPORT == 0:
                     yield Progress("animate", i, clip.count, "Drawing the head")
                     self.ctx.check()

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.export.npz import read_npz, write_npz
-from pipelines.render.shading import Camera, render_mesh
+from pipelines.render.shading import Camera
+from pipelines.render.textured import TexturedMesh
 
 Floats = NDArray[np.floating]
 Image = NDArray[np.uint8]
@@ -133,4 +134,4 @@ def portrait(
     focal = size * DISTANCE / (span * MARGIN)
     K = np.array([[focal, 0, (size - 1) / 2], [0, focal, (size - 1) / 2], [0, 0, 1.0]])
     camera = Camera(extrinsics, K, size, size)
-    return render_mesh(camera, vertices, faces, texture=texture, uv=uv, background=GREY, supersample=samples).color
+    return TexturedMesh(faces, uv, texture).draw(vertices, camera, GREY, samples)

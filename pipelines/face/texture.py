@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipelines.face.canonical import OVAL_RING, canonical_face
 from pipelines.face.cranium import hairy
 from pipelines.face.facemesh import FaceLens, HeadFit
-from pipelines.render.raster import rasterize, rasterize_mesh
+from pipelines.render.raster import Fragments, interpolate, rasterize, rasterize_mesh
 from pipelines.render.shading import vertex_normals
 
 Floats = NDArray[np.float32]
@@ -31,7 +31,7 @@ GUM, TONGUE, THROAT, TOOTH = (128, 58, 60), (150, 74, 74), (38, 14, 16), (206, 1
 
 
 @lru_cache(maxsize=2)
-def _layout(size: int) -> tuple[NDArray[np.int64], Floats]:
+def _layout(size: int) -> Fragments:
     """Triangle (S, S) and weights (S, S, 3) of every texel; -1 where no triangle lies."""
     face = canonical_face()
     corners = np.zeros((len(face.faces), 3, 3))
@@ -39,26 +39,31 @@ def _layout(size: int) -> tuple[NDArray[np.int64], Floats]:
     corners[..., 1] = (1 - face.uv[face.faces][..., 1]) * size - 0.5
     corners[..., 2] = 1.0
     found = rasterize(corners, size, size)
-    return found.triangle.astype(np.int64), found.barycentric.astype(np.float32)
+    return Fragments(found.triangle, found.barycentric.astype(np.float32), found.depth.astype(np.float32))
+
+
+def _over_texels(values: NDArray[np.floating], size: int) -> Floats:
+    """Values at the vertices (V, C) -> (S, S, C), 0 where no triangle lies."""
+    return interpolate(_layout(size), values.astype(np.float32)[canonical_face().faces])
 
 
 @lru_cache(maxsize=2)
 def _inside_paint(size: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Colours for the mouth's inside where the photo does not show it, and which texels those are."""
     face = canonical_face()
-    triangle, weights = _layout(size)
+    triangle = _layout(size).triangle
     corners = face.faces[triangle]
     inner = (triangle >= 0) & ((corners >= face.inner_start) & (corners < face.inner_stop)).all(axis=-1)
     layers, ring = len(face.cavity), len(face.mouth)
     depth = np.zeros(face.count)
     inside = np.arange(face.inner_stop - face.inner_start)
     depth[face.inner_start : face.inner_stop] = np.minimum(inside // ring, layers)
-    at = (depth[face.faces[triangle]] * weights).sum(-1)
+    at = _over_texels(depth[:, None], size)[..., 0]
     around = np.zeros(face.count)
     upper = np.isin(face.mouth, np.asarray(face.mouth)[np.argsort(face.uv[face.mouth][:, 1])[ring // 2 :]])
     sides = np.where(upper, 1.0, -1.0)
     around[face.inner_start : face.inner_start + layers * ring] = np.tile(sides, layers)
-    top = (around[face.faces[triangle]] * weights).sum(-1) > 0
+    top = _over_texels(around[:, None], size)[..., 0] > 0
     paint = np.zeros((size, size, 3), np.float32)
     t = np.clip(at / layers, 0, 1)[..., None]
     paint[:] = np.array(GUM) * (1 - t) + np.array(THROAT) * t
@@ -77,14 +82,12 @@ def bake(
     face = canonical_face()
     vertices = fit.vertices(face)
     camera = fit.in_camera(vertices)
-    triangle, weights = _layout(size)
-    known = triangle >= 0
-    corners, shares = face.faces[triangle[known]], weights[known][..., None]  # (N, 3), (N, 3, 1)
-    place = (camera[corners] * shares).sum(axis=1)
-    normal = (vertex_normals(camera, face.faces)[corners] * shares).sum(axis=1)
-    normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-9)
-    facing = -(normal * place).sum(-1) / np.linalg.norm(place, axis=-1)
-    pixels = (place[:, :2] / place[:, 2:] * lens.focal + lens.centre).astype(np.float32)
+    known = _layout(size).covered
+    picture = _over_texels(np.concatenate([camera, vertex_normals(camera, face.faces)], axis=1), size)
+    place, normal = picture[known][:, :3], picture[known][:, 3:]
+    length = np.linalg.norm(normal, axis=-1) * np.linalg.norm(place, axis=-1)
+    facing = -(normal * place).sum(-1) / np.maximum(length, 1e-9)
+    pixels = lens.project(place).astype(np.float32)
     inside = ((pixels >= 0) & (pixels <= np.array(photo.shape[1::-1]) - 1)).all(axis=1)
     x, y = (_spread(pixels[:, i], known) for i in range(2))
     colours = cv2.remap(photo, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
@@ -130,12 +133,12 @@ def _in_sight(
 def _zones(size: int) -> tuple[Floats, NDArray[np.bool_]]:
     """How much each texel (S, S) lies where hair grows, and which belong to skull and neck."""
     face = canonical_face()
-    triangle, weights = _layout(size)
+    triangle = _layout(size).triangle
     share = np.zeros(face.count)
     share[face.inner_stop :] = hairy(face.sheet.positions).ravel()
     corners = face.faces[triangle]
     behind = (triangle >= 0) & (corners >= face.inner_stop).any(axis=-1)
-    return np.where(behind, (share[corners] * weights).sum(-1), 0).astype(np.float32), behind
+    return np.where(behind, _over_texels(share[:, None], size)[..., 0], 0).astype(np.float32), behind
 
 
 def _means(colours: Floats, weight: Floats, size: int) -> tuple[Floats, Floats, Floats]:
@@ -178,7 +181,7 @@ def _strands(texture: Floats, sure: Floats, scalp: Floats, skin: Floats, size: i
     """
     distance, way, outline = _polar(size)
     hair, _ = _zones(size)
-    coarse = cv2.GaussianBlur(texture, (0, 0), size * STRAND)
+    coarse = _soft(texture, size * STRAND)
     apart = float(np.linalg.norm(scalp - skin)) + 1
     to_scalp, to_skin = (np.linalg.norm(coarse - c, axis=-1) for c in (scalp, skin))
     # Along the line between the two colours: 1 on hair's side of its middle, 0 on skin's.
@@ -209,7 +212,7 @@ def _both_sides(colours: Floats, weight: Floats, region: NDArray[np.bool_], size
     both = np.minimum(weight, other)
     ratio = np.clip((near + 8) / (far + 8), 0.6, 1.6)
     ratio = _fill(ratio, both) if both.max() > 0.2 else np.ones_like(ratio)
-    matched = mirrored * cv2.GaussianBlur(ratio.astype(np.float32), (0, 0), sigma)
+    matched = mirrored * _soft(ratio.astype(np.float32), sigma)
     borrowed = other * (1 - weight)
     total = weight + borrowed
     mixed = colours * weight[..., None] + matched * borrowed[..., None]
@@ -222,6 +225,12 @@ def _both_sides(colours: Floats, weight: Floats, region: NDArray[np.bool_], size
     known = (sure + guess).astype(np.float32)
     filled = _fill((both / np.maximum(known, 1e-6)[..., None]).astype(np.float32), known)
     return filled + _strands(filled, sure.astype(np.float32), means[0], means[2], size)
+
+
+def _soft(picture: Floats, sigma: float) -> Floats:
+    """A picture (H, W) or (H, W, C) blurred widely, at a quarter of its size."""
+    small = cv2.resize(picture, (picture.shape[1] // 4, picture.shape[0] // 4), interpolation=cv2.INTER_AREA)
+    return cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma / 4), picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def _blurred(colours: Floats, weight: Floats, sigma: float) -> Floats:
