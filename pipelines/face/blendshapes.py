@@ -187,24 +187,27 @@ def shapes() -> Array:
     return np.stack([table.get(name, zero) for name in NAMES])
 
 
-@lru_cache(maxsize=2)
-def _normal(still: bool) -> tuple[Array, Array, float]:
-    """The shapes that may take part (52, 1404), the regularised normal matrix and its largest eigenvalue."""
+@lru_cache(maxsize=4)
+def _normal(still: bool, points: tuple[int, ...] | None) -> tuple[Array, Array, float]:
+    """The shapes that may take part (52, 3 N), the regularised normal matrix and its largest eigenvalue."""
     part = [n not in NOT_ESTIMATED and (not still or n.startswith(STILL_NAMES)) for n in NAMES]
-    basis = shapes().reshape(len(NAMES), -1) * np.array(part)[:, None]
+    table = shapes() if points is None else shapes()[:, list(points)]
+    basis = table.reshape(len(NAMES), -1) * np.array(part)[:, None]
     gram = basis @ basis.T
-    gram[np.diag_indices_from(gram)] += STILL_RIDGE if still else RIDGE
+    gram[np.diag_indices_from(gram)] += (STILL_RIDGE if still else RIDGE) * table.shape[1] / LANDMARKS
     return basis, gram, float(np.linalg.eigvalsh(gram)[-1])
 
 
-def weights_of(deltas: NDArray[np.floating], still: bool = False) -> Array:
+def weights_of(deltas: NDArray[np.floating], still: bool = False, points: tuple[int, ...] | None = None) -> Array:
     """Weights (T, 52) in 0..1 of landmark offsets (T, 468, 3) from the neutral face, in metres of the canonical face.
 
     ``still`` is for offsets from the canonical face instead of the person's own: fewer shapes, strongly held back.
+    ``points`` names the landmarks where there are only some (T, N, 3).
     Regularised least squares within bounds, by accelerated projected gradients.
     """
-    basis, gram, steep = _normal(still)
-    target = np.asarray(deltas, np.float64).reshape(len(deltas), -1) @ basis.T - SPARE  # (T, K)
+    basis, gram, steep = _normal(still, points)
+    spare = SPARE * (1 if points is None else len(points) / LANDMARKS)
+    target = np.asarray(deltas, np.float64).reshape(len(deltas), -1) @ basis.T - spare  # (T, K)
     w = np.zeros_like(target)
     y, t = w, 1.0
     for _ in range(ROUNDS):

@@ -89,11 +89,11 @@ def bake(
     facing = -(normal * place).sum(-1) / np.maximum(length, 1e-9)
     pixels = lens.project(place).astype(np.float32)
     inside = ((pixels >= 0) & (pixels <= np.array(photo.shape[1::-1]) - 1)).all(axis=1)
-    x, y = (_spread(pixels[:, i], known) for i in range(2))
+    x, y = (spread(pixels[:, i], known) for i in range(2))
     colours = cv2.remap(photo, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
     towards = np.clip((facing - STEEP) / (FRONTAL - STEEP), 0, 1)
-    seen = _spread((_in_sight(camera, face.faces, place, lens) & inside).astype(np.float32), known)
-    weight = _spread((towards * towards * (3 - 2 * towards) * inside).astype(np.float32), known)
+    seen = spread((_in_sight(camera, face.faces, place, lens) & inside).astype(np.float32), known)
+    weight = spread((towards * towards * (3 - 2 * towards) * inside).astype(np.float32), known)
     if mask is not None:
         person = cv2.remap(mask, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         weight *= np.clip((person - UNSURE) / (SURE - UNSURE), 0, 1)
@@ -104,10 +104,10 @@ def bake(
     shown = seen[inner].mean() > LEAST_OPEN
     soft = cv2.GaussianBlur(np.where(inner, seen, 0).astype(np.float32), (0, 0), size / 500)[..., None] * shown
     texture = np.where(inner[..., None], colours * soft + paint * (1 - soft), texture)
-    return _fill(texture.astype(np.float32), known.astype(np.float32)).clip(0, 255).astype(np.uint8)
+    return fill(texture.astype(np.float32), known.astype(np.float32)).clip(0, 255).astype(np.uint8)
 
 
-def _spread(values: NDArray[np.floating], known: NDArray[np.bool_]) -> Floats:
+def spread(values: NDArray[np.floating], known: NDArray[np.bool_]) -> Floats:
     """Values of the known texels (N,) as a picture (S, S), 0 elsewhere."""
     picture = np.zeros(known.shape, np.float32)
     picture[known] = values
@@ -181,7 +181,7 @@ def _strands(texture: Floats, sure: Floats, scalp: Floats, skin: Floats, size: i
     """
     distance, way, outline = _polar(size)
     hair, _ = _zones(size)
-    coarse = _soft(texture, size * STRAND)
+    coarse = softened(texture, size * STRAND)
     apart = float(np.linalg.norm(scalp - skin)) + 1
     to_scalp, to_skin = (np.linalg.norm(coarse - c, axis=-1) for c in (scalp, skin))
     # Along the line between the two colours: 1 on hair's side of its middle, 0 on skin's.
@@ -207,12 +207,12 @@ def _both_sides(colours: Floats, weight: Floats, region: NDArray[np.bool_], size
     """Blends what was seen with its mirror image, matched in coarse colour, and fills what neither shows."""
     mirrored, other = colours[:, ::-1], weight[:, ::-1]
     sigma = colours.shape[0] * LOW_DETAIL
-    near, far = _blurred(colours, weight, sigma), _blurred(mirrored, other, sigma)
+    near, far = blurred(colours, weight, sigma), blurred(mirrored, other, sigma)
     # Where both are seen the ratio is known; it is carried on to where only one is.
     both = np.minimum(weight, other)
     ratio = np.clip((near + 8) / (far + 8), 0.6, 1.6)
-    ratio = _fill(ratio, both) if both.max() > 0.2 else np.ones_like(ratio)
-    matched = mirrored * _soft(ratio.astype(np.float32), sigma)
+    ratio = fill(ratio, both) if both.max() > 0.2 else np.ones_like(ratio)
+    matched = mirrored * softened(ratio.astype(np.float32), sigma)
     borrowed = other * (1 - weight)
     total = weight + borrowed
     mixed = colours * weight[..., None] + matched * borrowed[..., None]
@@ -223,17 +223,17 @@ def _both_sides(colours: Floats, weight: Floats, region: NDArray[np.bool_], size
     hair = _zones(size)[0][..., None]
     both = mixed * sure[..., None] + (means[0] * hair + means[1] * (1 - hair)) * guess[..., None]
     known = (sure + guess).astype(np.float32)
-    filled = _fill((both / np.maximum(known, 1e-6)[..., None]).astype(np.float32), known)
+    filled = fill((both / np.maximum(known, 1e-6)[..., None]).astype(np.float32), known)
     return filled + _strands(filled, sure.astype(np.float32), means[0], means[2], size)
 
 
-def _soft(picture: Floats, sigma: float) -> Floats:
+def softened(picture: Floats, sigma: float) -> Floats:
     """A picture (H, W) or (H, W, C) blurred widely, at a quarter of its size."""
     small = cv2.resize(picture, (picture.shape[1] // 4, picture.shape[0] // 4), interpolation=cv2.INTER_AREA)
     return cv2.resize(cv2.GaussianBlur(small, (0, 0), sigma / 4), picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def _blurred(colours: Floats, weight: Floats, sigma: float) -> Floats:
+def blurred(colours: Floats, weight: Floats, sigma: float) -> Floats:
     """Mean colours round each texel, of what is seen."""
     small = 4
     shape = (colours.shape[1] // small, colours.shape[0] // small)
@@ -243,7 +243,7 @@ def _blurred(colours: Floats, weight: Floats, sigma: float) -> Floats:
     return cv2.resize(mean, colours.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def _fill(colours: Floats, weight: Floats) -> Floats:
+def fill(colours: Floats, weight: Floats) -> Floats:
     """Colours (H, W, 3) where ``weight`` (H, W) is 1, smoothly carried on to where it is 0: pull, then push."""
     weight = weight.astype(np.float32)
     height, width = weight.shape
@@ -254,6 +254,6 @@ def _fill(colours: Floats, weight: Floats) -> Floats:
     half = (width // 2, height // 2)
     w = cv2.resize(weight, half, interpolation=cv2.INTER_AREA)
     c = cv2.resize(colours * weight[..., None], half, interpolation=cv2.INTER_AREA) / np.maximum(w, 1e-6)[..., None]
-    coarse = _fill(c.astype(np.float32), np.minimum(w * 2, 1))
+    coarse = fill(c.astype(np.float32), np.minimum(w * 2, 1))
     wide = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
     return (colours * weight[..., None] + wide * (1 - weight[..., None])).astype(np.float32)
