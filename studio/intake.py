@@ -21,7 +21,15 @@ _WORDS = {
     "data": "a data file",
     "text": "a text file",
 }
-_BY_SUFFIX = {".npz": "motion", ".bvh": "motion", ".json": "data", ".csv": "data", ".yaml": "data", ".txt": "text"}
+_BY_SUFFIX = {
+    ".npz": "motion",
+    ".bvh": "motion",
+    ".json": "data",
+    ".csv": "data",
+    ".yaml": "data",
+    ".mat": "data",
+    ".txt": "text",
+}
 
 
 def assign(pipeline: Pipeline, files: Iterable[str | Path] | str | None) -> Inputs:

@@ -27,6 +27,7 @@ from pipelines.tracking.face_points import MESH_68
 
 COLUMNS, MODES = 400, 24
 UV = 256
+CALM = 0.02  # of what the random networks would say about place and pose, so that heads stay on faces
 FACE_SHARE, BOX = 1.45, 0.128  # how much of the crop a face fills, and the size of its landmarks in metres
 
 
@@ -123,7 +124,10 @@ def write_networks(path: Path) -> Path:
             last = getattr(network, part).layers[2]
             last.bias.zero_()
             last.weight.mul_(reach / getattr(network, part)(noise).std())
-        network.E_flame.layers[2].bias.copy_(bias)
+        last = network.E_flame.layers[2]
+        last.bias.copy_(bias)
+        last.weight[sizes["cam"] : sizes["light"]] *= CALM
+        last.weight[sizes["pose"] : sizes["cam"]] *= CALM
     state = network.state_dict()
     parts = {
         part: {n.removeprefix(f"{part}."): _half(t) for n, t in state.items() if n.startswith(f"{part}.")}
