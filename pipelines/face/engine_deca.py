@@ -9,7 +9,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from models.deca.data import TEMPLATE
@@ -35,6 +34,7 @@ from pipelines.face.deca_network import (
     rows,
 )
 from pipelines.face.dense_mesh import DenseTemplate
+from pipelines.face.engine_deca_video import DecaVideo
 from pipelines.face.exports import NOTE, SHOWN_SIDE
 from pipelines.face.flame_shapes import FlameShapes, ahead, shapes_of
 from pipelines.face.flame_texture import FlamePainter
@@ -42,6 +42,7 @@ from pipelines.face.options import FaceOptions
 from pipelines.face.repose import FOLDER, Look, PosableHead
 from pipelines.face.state import FaceState
 from pipelines.media.image import read_image, write_image
+from pipelines.media.sniff import sniff
 from pipelines.media.video import VideoWriter
 from pipelines.render.depth_color import colorize
 from pipelines.render.shading import vertex_normals
@@ -84,12 +85,16 @@ class DecaEngine:
         self.taken: set[str] = set()
 
     def run(self, sources: tuple[Path, ...], driver: Path | None, side_cars: dict[str, Path]) -> Iterator[Event]:
-        """Heads of photos; with a driver the first wears its expression. ``side_cars`` are landmark files by stem."""
-        yield from self.photos(sources, side_cars)
-        if driver is not None:
-            from pipelines.face.engine_deca_video import Drive
+        """Heads of photos or of one video; with a driver the first wears its expression.
 
-            yield from Drive(self).transfer(driver)
+        ``side_cars`` are landmark files by the stem of their photo.
+        """
+        if len(sources) == 1 and sniff(sources[0]).kind == "video":
+            yield from DecaVideo(self).run(sources[0])
+        else:
+            yield from self.photos(sources, side_cars)
+        if driver is not None:
+            yield from DecaVideo(self).transfer(driver)
         if self.deca.tour:
             yield from self._tour(self.subjects[0])
         self.finish()
@@ -156,12 +161,12 @@ class DecaEngine:
         shown = deca_outputs.tiles(found.crop, face)
         if self.deca.save_vis:
             depth = (face.depth,) if self.deca.save_depth else ()
-            self._original(deca_outputs.write_overview(folder / f"{name}_vis.jpg", shown, *depth))
+            self.original(deca_outputs.write_overview(folder / f"{name}_vis.jpg", shown, *depth))
         for path in deca_outputs.write_files(folder / name, name, found.crop, face, self.template, self.deca):
-            self._original(path)
+            self.original(path)
         return subject
 
-    def _original(self, path: Path) -> None:
+    def original(self, path: Path) -> None:
         relative = path.relative_to(self.ctx.out_dir).as_posix()
         kind = "image" if path.suffix in (".jpg", ".png") else "model3d" if path.suffix == ".obj" else "data"
         self.add("deca", relative, "data" if kind == "model3d" else kind, f"DECA: {path.name}")
@@ -256,11 +261,11 @@ class DecaEngine:
             drawn = self.draw(large, [s], [tform])
             shown = deca_outputs.original_tiles(large, drawn, points2d, points3d, s.face.landmarks3d[:, 3])
             if self.deca.save_vis:
-                self._original(deca_outputs.write_overview(folder / f"{s.name}_vis_original_size.jpg", shown))
+                self.original(deca_outputs.write_overview(folder / f"{s.name}_vis_original_size.jpg", shown))
             if self.deca.save_images:
                 for key in ("inputs", "shape_images", "shape_detail_images", "landmarks2d"):
                     path = folder / s.name / f"orig_{s.name}_{key}.jpg"
-                    self._original(write_image(path, deca_files.to_picture(shown[key])))
+                    self.original(write_image(path, deca_files.to_picture(shown[key])))
 
     def _tour(self, subject: Subject) -> Iterator[Event]:
         """The head turns to both sides, then opens its jaw."""
@@ -303,10 +308,3 @@ def _at_most(photo: Image, side: int) -> tuple[Image, float]:
         return photo, 1.0
     size = (round(photo.shape[1] * factor), round(photo.shape[0] * factor))
     return cv2.resize(photo, size, interpolation=cv2.INTER_AREA), factor
-
-
-def worn(code: DecaCode, other: DecaCode, strength: float) -> DecaCode:
-    """A person (batch 1) with the jaw and expression of another, as strong as asked for."""
-    taken = code.with_expression_of(other)
-    pose = torch.cat([taken.pose[:, :3], taken.pose[:, 3:] * strength], dim=1)
-    return DecaCode(taken.shape, taken.tex, taken.exp * strength, pose, taken.cam, taken.light, taken.detail)

@@ -242,7 +242,7 @@ class FacemeshEngine:
             folder / "animated.glb", head.rest, vertices, head.texture, _frames(clip, rising), self.options.head_motion
         )
         self._add("animated", "animated.glb", "model3d", "Animated head (GLB, 52 morph targets)")
-        exports.write_curves(folder, "curves", clip, fps)
+        exports.write_curves(folder, "curves", clip.times, clip.seen, clip.weights, fps)
         self._add("curves", "curves.csv", "table", "Expression curves (CSV, estimated)")
         self._add("curves_json", "curves.json", "data", "Expression curves (JSON, estimated)")
         self._add("curves_plot", "curves_plot.json", "plot", "Expression curves")

@@ -147,27 +147,34 @@ def parameters(fit: HeadFit, lens: FaceLens, weights: NDArray[np.floating] | Non
     return told
 
 
-def write_curves(folder: Path, stem: str, clip: Performance, fps: Fraction) -> None:
+def write_curves(
+    folder: Path,
+    stem: str,
+    times: NDArray[np.floating],
+    seen: NDArray[np.bool_],
+    weights: NDArray[np.floating],
+    fps: Fraction,
+) -> None:
     """``STEM.csv`` (one row per frame), ``STEM.json`` and the plot ``STEM_plot.json``."""
     with replacing(folder / f"{stem}.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["frame", "time", "seen", *NAMES])
-        for i in range(clip.count):
-            values = [f"{w:.4f}" for w in clip.weights[i]]
-            rows.writerow([i, f"{clip.times[i]:.4f}", int(clip.seen[i]), *values])
+        for i in range(len(times)):
+            values = [f"{w:.4f}" for w in weights[i]]
+            rows.writerow([i, f"{times[i]:.4f}", int(seen[i]), *values])
     told = {
         "fps": float(fps),
         "note": NOTE,
         "names": list(NAMES),
-        "times": clip.times.round(4).tolist(),
-        "seen": clip.seen.tolist(),
-        "weights": clip.weights.round(4).tolist(),
+        "times": times.round(4).tolist(),
+        "seen": seen.tolist(),
+        "weights": weights.round(4).tolist(),
     }
     (folder / f"{stem}.json").write_text(json.dumps(told), encoding="utf-8")
-    most = np.argsort(-np.ptp(clip.weights, axis=0), kind="stable")[:PLOTTED]
+    most = np.argsort(-np.ptp(weights, axis=0), kind="stable")[:PLOTTED]
     traces = [
-        {"type": "scatter", "mode": "lines", "name": NAMES[k], "x": clip.times.round(3).tolist(),
-         "y": clip.weights[:, k].round(3).tolist()}
+        {"type": "scatter", "mode": "lines", "name": NAMES[k], "x": times.round(3).tolist(),
+         "y": weights[:, k].round(3).tolist()}
         for k in most
     ]  # fmt: skip
     layout = {
