@@ -74,6 +74,18 @@ class StereoOptions(Options):
     )
 
 
+class ColmapOptions(Options):
+    """A folder with ``images`` and ``sparse``, as COLMAP leaves it."""
+
+    sparse_subdir: str = Field(
+        "",
+        max_length=100,
+        pattern=r"^[\w. -]*(/[\w. -]+)*$",
+        title="Which model",
+        description="Folder below `sparse` with the model of a COLMAP folder, for example 0; empty takes the first",
+    )
+
+
 class SfmOptions(Options):
     """Structure from motion and plane-sweep stereo."""
 
@@ -217,15 +229,9 @@ class SceneOptions(Options):
     engine: Literal["auto", "da3", "sfm"] = Field(
         "auto", title="Engine", description="How depth and cameras are computed; auto takes the best one installed"
     )
-    sparse_subdir: str = Field(
-        "",
-        max_length=100,
-        pattern=r"^[\w. -]*(/[\w. -]+)*$",
-        title="Which model",
-        description="Folder below `sparse` with the model of a COLMAP folder, for example 0; empty takes the first",
-    )
     filter: FilterOptions = Field(FilterOptions(), title="Point cloud", description="What goes into the point cloud")
     video: VideoOptions = Field(VideoOptions(), title="Video", description="Which frames of a video are used")
     stereo: StereoOptions = Field(StereoOptions(), title="Stereo pair", description="A rectified pair of photos")
+    colmap: ColmapOptions = Field(ColmapOptions(), title="COLMAP folder", description="Known cameras of the photos")
     sfm: SfmOptions = Field(SfmOptions(), title="Engine sfm", description="Structure from motion with dense stereo")
     da3: Da3Options = Field(Da3Options(), title="Engine da3", description="Depth Anything 3: learned depth and cameras")

@@ -94,7 +94,7 @@ class ScenePipeline:
         people = inputs.get("people")
         places = Inputs({role: files for role, files in inputs.files.items() if role != "people"})
         unpacked, limits = work / "unpacked", ctx.settings.limits
-        source = sort_out(places, options.stereo.rectified, unpacked, limits, options.sparse_subdir)
+        source = sort_out(places, options.stereo.rectified, unpacked, limits, options.colmap.sparse_subdir)
         if people and source.kind != "video":
             raise InputError("A motion file goes with the video it was measured in; add that video, or leave it out")
         if people:

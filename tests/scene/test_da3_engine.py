@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from pipelines import registry
 from pipelines.base import Inputs, Result, RunContext, choose_engine, run
 from pipelines.export.colmap import Camera, Points, PosedImage, SparseModel, write_model
 from pipelines.media.image import write_image
+from pipelines.scene.inputs import sort_out
 from pipelines.scene.options import Da3Options, FilterOptions, SceneOptions
 from pipelines.scene.prediction import VERIFIED, Prediction
 from tests.parity.synth import synth_tensor
@@ -174,3 +176,13 @@ def test_many_photos_are_computed_in_parts_and_joined(ctx: RunContext, released:
     assert result.summary["parts"] == 3 and len(found) == 14
     assert np.isfinite(found.depth).all() and np.isfinite(found.extrinsics).all()
     assert (ctx.out_dir / "photos" / "0013.jpg").is_file()
+
+
+def test_the_model_of_a_colmap_folder_is_chosen_by_name(photos: tuple, tmp_path: Path) -> None:
+    folder = colmap(tmp_path / "colmap", photos, ("a.png", "b.png", "c.png"))
+    shutil.copytree(folder / "sparse" / "0", folder / "sparse" / "1")
+    given, limits = Inputs({"archive": (folder,)}), Settings().limits
+    for subdir, found in (("", "0"), ("0", "0"), ("1", "1")):
+        assert sort_out(given, False, tmp_path / "unpacked", limits, subdir).model == folder / "sparse" / found
+    with pytest.raises(InputError, match="sparse/2"):
+        sort_out(given, False, tmp_path / "unpacked", limits, "2")

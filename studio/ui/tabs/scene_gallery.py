@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,11 @@ from studio.scene_folders import save_to_gallery
 from studio.ui import components as html
 from studio.ui.visitor import caller_of
 
-_FRAME = '<iframe class="ls-scene-gallery" src="da3/gallery" title="Scene gallery" loading="lazy"></iframe>'
+
+def _frame() -> str:
+    """The gallery's own page; the time in its address makes it load anew."""
+    address = f"da3/gallery?at={time.time_ns()}"
+    return f'<iframe class="ls-scene-gallery" src="{address}" title="Scene gallery" loading="lazy"></iframe>'
 
 
 class SceneGallery:
@@ -33,7 +38,7 @@ class SceneGallery:
                 self.name = gr.Textbox(label="Name", max_lines=1, min_width=140, elem_id=f"{self.prefix}-gallery-name")
                 save = gr.Button("Save this scene", size="md", elem_id=f"{self.prefix}-gallery-save")
             self.news = html.block(visible=False)
-            self.frame = html.block(_FRAME)
+            self.frame = html.block(_frame())
         save.click(self._save, [run_id, secret, self.group, self.name], [self.news, self.frame], **html.QUIET)
         run_id.change(self._offer, run_id, self.form, **html.QUIET)
 
@@ -51,4 +56,4 @@ class SceneGallery:
         except StudioError as error:
             return gr.update(value=html.note(error.message, "bad"), visible=True), gr.skip()
         news = html.note(f"Saved as {saved.parent.name}/{saved.name}.")
-        return gr.update(value=news, visible=True), _FRAME + " "  # another text, so that the frame loads anew
+        return gr.update(value=news, visible=True), _frame()
