@@ -78,9 +78,11 @@ def write_all(
         (out / "motion").mkdir(exist_ok=True)
         write_bvh(out / "motion" / f"{person.name}.bvh", person.motion)
         np.savez_compressed(out / "motion" / f"{person.name}_amass.npz", **amass(person.motion))
+        write_glb(out / "motion" / person.motion.skin, [person], model, options)
         who = f"person {person.number}"
         made += [
             Output("motion", f"motion/{person.name}.npz", "data", f"Motion of {who} (NPZ)"),
+            Output("skin", f"motion/{person.motion.skin}", "data", f"Skinned body of {who} (GLB)"),
             Output("bvh", f"motion/{person.name}.bvh", "data", f"Motion of {who} (BVH)"),
             Output("amass", f"motion/{person.name}_amass.npz", "data", f"Motion of {who} (AMASS)"),
         ]
@@ -179,17 +181,22 @@ def amass(motion: Motion) -> dict[str, Array]:
     }
 
 
-def smplx_fields(person: Person, row: int, orient: Array, transl: Array) -> dict[str, Array]:
-    """One frame's parameters under the original's names and shapes, in camera axes (y down, z forward)."""
+def smplx_fields(person: Person, row: int, orient: Array, transl: Array, hand_means: Array) -> dict[str, Array]:
+    """One frame's parameters under the original's names and shapes, in camera axes (y down, z forward).
+
+    Hands are written as the original has them: without the model's resting pose ``hand_means`` (2, 45), which its
+    layer adds.
+    """
     pose = np.asarray(person.motion.rotations[row], np.float32)
+    left, right = (pose[k : k + 15] - m.reshape(15, 3) for k, m in zip((25, 40), hand_means, strict=True))
     betas = np.zeros((1, SHAPES), np.float32)
     betas[0, : len(person.motion.betas)] = person.motion.betas[:SHAPES]
     expression = person.expression[row : row + 1] if len(person.expression) else np.zeros((1, SHAPES))
     return {
         "global_orient": orient[None].astype(np.float32),
         "body_pose": pose[1:22],
-        "left_hand_pose": pose[25:40],
-        "right_hand_pose": pose[40:55],
+        "left_hand_pose": left,
+        "right_hand_pose": right,
         "jaw_pose": pose[22:23],
         "leye_pose": pose[23:24].astype(np.float64),
         "reye_pose": pose[24:25].astype(np.float64),
@@ -214,7 +221,7 @@ def write_archive(
             for row in np.flatnonzero(person.motion.seen):
                 stem = f"{person.first + row + 1:05}_{person.number - 1}"
                 buffer = io.BytesIO()
-                np.savez(buffer, **smplx_fields(person, row, orient[row], transl[row]))
+                np.savez(buffer, **smplx_fields(person, row, orient[row], transl[row], model.data.hand_means))
                 archive.writestr(f"smplx/{stem}.npz", buffer.getvalue(), zipfile.ZIP_STORED)
                 archive.writestr(f"meta/{stem}.json", json.dumps(meta(person, row, state, source), indent=4))
                 if figurine is not None:

@@ -10,12 +10,15 @@ import numpy as np
 
 from models.geometry.cameras import resize_intrinsics
 from pipelines.body.clip import VIEWER
-from pipelines.render.shading import Camera, Lights, render_mesh
+from pipelines.render.quick import quick_mesh
+from pipelines.render.shading import Camera, Lights
 
 Array = np.ndarray
 TO_CAMERA = np.concatenate([np.diag(VIEWER), np.zeros((3, 1))], axis=1)
 NEAR = 0.05
 SHARP_BELOW, DRAWN_SIDE = 160, 380  # long sides in pixels: up to which four samples a pixel are taken; at most drawn
+EDGE = np.ones((3, 3), np.uint8)
+LIGHTS = Lights()
 GROUND, PAPER = (214, 216, 214), (238, 239, 237)
 
 
@@ -47,9 +50,12 @@ def project(points: Array, camera: Array) -> Array:
 
 
 def draw(picture: Array, bodies: Sequence[Drawn], opacity: float = 0.9, dots: bool = False) -> Array:
-    """A copy of ``picture`` (H, W, 3) uint8 with the bodies in it, the farthest first."""
+    """A copy of ``picture`` (H, W, 3) uint8 with the bodies in it, the farthest first.
+
+    Cameras of different focal lengths look at the same picture, so depth counts in focal lengths.
+    """
     out = picture.copy()
-    for body in sorted(bodies, key=lambda b: float(np.median(b.vertices[:, 2]))):
+    for body in sorted(bodies, key=lambda b: float(np.median(b.vertices[:, 2]) / b.camera[0])):
         if dots:
             _dots(out, body)
         else:
@@ -70,46 +76,20 @@ def _surface(out: Array, body: Drawn, opacity: float) -> None:
     w, h = max(1, round(width * scale)), max(1, round(height * scale))
     intrinsics = camera_matrix(body.camera)
     intrinsics[:2, 2] -= (x0, y0)
+    sharp = max(w, h) <= SHARP_BELOW
+    if sharp:
+        w, h = 2 * w, 2 * h
     camera = Camera(TO_CAMERA, resize_intrinsics(intrinsics, w / width, h / height), w, h)
-    samples = 2 if max(w, h) <= SHARP_BELOW else 1
-    seen = render_mesh(
-        camera,
-        body.vertices,
-        _facing(at, body.faces),
-        body.colors,
-        normals=body.normals,
-        lights=Lights(),
-        supersample=samples,
-    )
-    color, alpha = _bled(seen.color, seen.alpha), seen.alpha
-    if samples == 1:
-        alpha = cv2.blur(alpha, (3, 3))
+    color, alpha = quick_mesh(camera, body.vertices, body.faces, body.colors, body.normals, LIGHTS)
+    # Colours are carried a little beyond the edge, so that no background is mixed in.
+    color = cv2.copyTo(color, alpha, cv2.dilate(color, EDGE))
+    alpha = alpha if sharp else cv2.blur(alpha, (3, 3))
     if (w, h) != (width, height):
-        color = cv2.resize(color, (width, height), interpolation=cv2.INTER_LINEAR)
-        alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_LINEAR)
+        way = cv2.INTER_AREA if sharp else cv2.INTER_LINEAR
+        color, alpha = (cv2.resize(image, (width, height), interpolation=way) for image in (color, alpha))
     part = out[y0:y1, x0:x1]
-    share = cv2.merge([alpha] * 3)
-    part[:] = cv2.convertScaleAbs(
-        cv2.add(
-            cv2.multiply(part, 255 - (share * opacity).astype(np.uint8), scale=1 / 255, dtype=cv2.CV_32F),
-            cv2.multiply(color, (share * opacity).astype(np.uint8), scale=1 / 255, dtype=cv2.CV_32F),
-        )
-    )
-
-
-def _facing(at: Array, faces: Array) -> Array:
-    """The faces of a closed mesh that look at the camera, from vertices in pixels (V, 2)."""
-    a, b, c = (at[faces[:, k]] for k in range(3))
-    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
-    return faces[area <= 0]
-
-
-def _bled(color: Array, alpha: Array) -> Array:
-    """Colours carried a little beyond the body's edge, so that enlarging mixes in no background."""
-    covered = (alpha > 0).astype(np.uint8)
-    weight = cv2.blur(covered.astype(np.float32), (5, 5))
-    spread = cv2.blur(color.astype(np.float32) * covered[..., None], (5, 5)) / np.maximum(weight, 1e-6)[..., None]
-    return np.where(covered[..., None] > 0, color, spread.astype(np.uint8))
+    share = alpha.astype(np.float32) * np.float32(opacity / 255)
+    part[:] = cv2.blendLinear(np.ascontiguousarray(part), color, 1 - share, share)
 
 
 def _dots(out: Array, body: Drawn) -> None:
@@ -193,16 +173,15 @@ class SideStage:
         E, K = self.extrinsics(), self.intrinsics()
         offset, points, faces, colors, normals = 0, [], [], [], []
         for body in bodies:
-            local = (body.vertices @ E[:, :3].T + E[:, 3]) @ K.T
             points.append(body.vertices)
-            faces.append(_facing(local[:, :2] / np.maximum(local[:, 2:], NEAR), body.faces) + offset)
+            faces.append(body.faces + offset)
             colors.append(np.broadcast_to(body.colors, body.vertices.shape))
             normals.append(body.normals)
             offset += len(body.vertices)
-        camera = Camera(self.extrinsics(), self.intrinsics(), width, height)
-        seen = render_mesh(
-            camera, np.concatenate(points), np.concatenate(faces), np.concatenate(colors).astype(np.uint8),
-            normals=np.concatenate(normals), lights=Lights(), supersample=1,
+        color, alpha = quick_mesh(
+            Camera(E, K, width, height), np.concatenate(points), np.concatenate(faces), np.concatenate(colors),
+            np.concatenate(normals), LIGHTS,
         )  # fmt: skip
-        share = (cv2.blur(seen.alpha, (3, 3)).astype(np.float32) / 255 * (seen.alpha > 0))[..., None]
-        return (backdrop * (1 - share) + seen.color * share + 0.5).astype(np.uint8)
+        share = cv2.blur(alpha, (3, 3)).astype(np.float32) * np.float32(1 / 255)
+        color = cv2.copyTo(color, alpha, cv2.dilate(color, EDGE))
+        return cv2.blendLinear(backdrop, color, 1 - share, share)

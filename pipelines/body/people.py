@@ -71,7 +71,10 @@ def save_people(people: list[Person], out_dir: Path) -> None:
     work = out_dir / "work"
     work.mkdir(parents=True, exist_ok=True)
     for person in people:
-        write_motion(out_dir / "motion" / f"{person.name}.npz", replace(person.motion, camera=person.camera))
+        write_motion(
+            out_dir / "motion" / f"{person.name}.npz",
+            replace(person.motion, camera=person.camera, skin=f"{person.name}.glb"),
+        )
         np.savez(
             work / f"{person.name}.npz",
             number=person.number,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from models.bodies import mannequin
 from models.bodies.smplx import SmplxData
 from models.runtime.errors import InputError, WeightsMissing
+from models.runtime.weights import WeightsStore
 from pipelines.base import Engine, Event, InputRole, Inputs, Progress, Result, RunContext, choose_engine, ready_weights
 from pipelines.body import engine_blazepose, engine_smplerx, outputs, videos
 from pipelines.body.figures import BodyModel
@@ -97,7 +98,7 @@ class BodyPipeline:
     def infer(self, plan: BodyPlan, options: BodyOptions, ctx: RunContext) -> Iterator[Event]:
         """Finds and solves the people, then draws them; leaves motion files and videos in the run folder."""
         warnings: list[str] = []
-        model = body_model(plan.body, ctx)
+        model = body_model(plan.body, ctx.weights)
         people, frames = yield from _ENGINES[plan.engine].infer(plan.source, model, options, ctx, warnings)
         if not people:
             warnings.append(NOBODY)
@@ -123,14 +124,14 @@ class BodyPipeline:
             raise InputError("The bodies were not computed to the end; run it again")
         state = BodyState.load(work)
         people = load_people(ctx.out_dir)
-        model = body_model(plan.body, ctx)
+        model = body_model(plan.body, ctx.weights)
         made = outputs.write_all(people, state, model, plan.source.path.name, options, ctx)
         shutil.rmtree(work, ignore_errors=True)
         return Result(plan.engine, tuple(made), state.summary, tuple(state.warnings), plan.weights)
 
 
-def body_model(name: str, ctx: RunContext) -> BodyModel:
-    """The body to pose."""
+def body_model(name: str, weights: WeightsStore) -> BodyModel:
+    """The body to pose: ``smplx`` or ``mannequin``."""
     if name == "smplx":
-        return BodyModel.of(SmplxData.load(ctx.weights.path(SMPLX_WEIGHTS)), "SMPL-X")
+        return BodyModel.of(SmplxData.load(weights.path(SMPLX_WEIGHTS)), "SMPL-X")
     return BodyModel.mannequin(mannequin.load())

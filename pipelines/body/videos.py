@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import numpy as np
@@ -31,12 +32,14 @@ def draw_all(
     best = -1
     with ExitStack() as stack:
         overlay = side = None
+        helper = stack.enter_context(ThreadPoolExecutor(1, "side-view"))
         for frame in source.frames(ctx.settings.limits):
             shown = present(people, figurines, model, options, frame.index)
+            drawing = helper.submit(stage.draw, backdrop, shown) if stage is not None and backdrop is not None else None
             picture = draw(frame.rgb, shown, options.show.opacity, options.show.show_verts)
             if options.show.show_bbox:
                 _boxes(picture, people, frame.index)
-            beside = stage.draw(backdrop, shown) if stage is not None and backdrop is not None else None
+            beside = drawing.result() if drawing is not None else None
             if len(shown) > best:
                 best = len(shown)
                 write_image(ctx.out_dir / POSTER, picture)

@@ -74,11 +74,13 @@ def vertex_normals(vertices: Array, faces: NDArray[np.integer]) -> Array:
     return np.where(length > 0, normals / np.where(length > 0, length, 1), 0)
 
 
-def _to_linear(color: ArrayLike) -> NDArray[np.float32]:
+def to_linear(color: ArrayLike) -> NDArray[np.float32]:
+    """uint8 sRGB -> light in 0..1."""
     return (np.asarray(color, np.float32) / 255) ** _GAMMA
 
 
-def _to_bytes(linear: Array) -> NDArray[np.uint8]:
+def to_bytes(linear: Array) -> NDArray[np.uint8]:
+    """The inverse of ``to_linear``, clipped."""
     return (np.clip(linear, 0, 1) ** (1 / _GAMMA) * 255 + 0.5).astype(np.uint8)
 
 
@@ -90,7 +92,7 @@ def shade(normals: Array, view: Array, lights: Lights) -> Array:
     facing = np.where(np.sum(normals * view, axis=-1, keepdims=True) > 0, -normals, normals)
     total = lights.ambient * (0.75 - 0.25 * facing[..., 1])  # a little more from above
     for direction, power in ((lights.key, lights.key_power), (lights.fill, lights.fill_power)):
-        towards = np.asarray(direction) / np.linalg.norm(direction)
+        towards = np.asarray(direction, facing.dtype) / np.linalg.norm(direction)
         wrapped = (facing @ towards + 0.1) / 1.1  # soft edges of the shadow side, as large lamps give
         total = total + power * np.clip(wrapped, 0, None)
     return total
@@ -101,7 +103,7 @@ def sample_texture(texture: NDArray[np.uint8], uv: Array) -> NDArray[np.float32]
     height, width = texture.shape[:2]
     x = (uv[..., 0] * width - 0.5).astype(np.float32)
     y = ((1 - uv[..., 1]) * height - 0.5).astype(np.float32)
-    return cv2.remap(_to_linear(texture[..., :3]), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(to_linear(texture[..., :3]), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def render_mesh(
@@ -135,9 +137,9 @@ def render_mesh(
         uv = np.asarray(uv)
         albedo = sample_texture(texture, interpolate(fragments, uv if uv.ndim == 3 else uv[faces]))
     elif colors is None or np.ndim(colors) == 1:
-        albedo = np.broadcast_to(_to_linear(CLAY if colors is None else colors), (height, width, 3))
+        albedo = np.broadcast_to(to_linear(CLAY if colors is None else colors), (height, width, 3))
     else:
-        albedo = interpolate(fragments, _to_linear(colors)[faces])
+        albedo = interpolate(fragments, to_linear(colors)[faces])
     if lights is not None:
         unit = vertex_normals(vertices, faces) if normals is None else np.asarray(normals)
         n = interpolate(fragments, (unit @ R.T)[faces])
@@ -146,7 +148,7 @@ def render_mesh(
         rays = np.stack([x, y, np.ones_like(x)], axis=-1)
         albedo = albedo * shade(n, rays, lights)[..., None]
     covered = fragments.covered
-    linear = np.where(covered[..., None], albedo, _to_linear(background)).astype(np.float32)
+    linear = np.where(covered[..., None], albedo, to_linear(background)).astype(np.float32)
     return _reduced(linear, covered, fragments.depth, camera, supersample)
 
 
@@ -156,7 +158,7 @@ def _reduced(linear: Array, covered: NDArray[np.bool_], depth: Array, camera: Ca
     color = linear.reshape(h, samples, w, samples, 3).mean(axis=(1, 3))
     alpha = covered.reshape(h, samples, w, samples).mean(axis=(1, 3))
     nearest = depth.reshape(h, samples, w, samples).min(axis=(1, 3))
-    return Picture(_to_bytes(color), (alpha * 255 + 0.5).astype(np.uint8), nearest.astype(np.float32))
+    return Picture(to_bytes(color), (alpha * 255 + 0.5).astype(np.uint8), nearest.astype(np.float32))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -219,8 +221,8 @@ def render_points(
     depth, index = np.full((height, width), np.inf), np.full((height, width), -1, np.int64)
     _splat(u.astype(np.float64), v.astype(np.float64), z, size, index, depth)
     covered = index >= 0
-    linear = np.broadcast_to(_to_linear(background), (height, width, 3)).astype(np.float32)
-    linear[covered] = _to_linear(np.asarray(colors)[kept[index[covered]], :3])
+    linear = np.broadcast_to(to_linear(background), (height, width, 3)).astype(np.float32)
+    linear[covered] = to_linear(np.asarray(colors)[kept[index[covered]], :3])
     if shading > 0:
         linear *= np.where(covered, eye_dome(depth, shading), 1)[..., None]
     return _reduced(linear, covered, depth, camera, supersample)

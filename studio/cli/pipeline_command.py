@@ -17,7 +17,7 @@ from models.runtime.errors import InputError, StudioError
 from models.runtime.settings import Settings
 from pipelines.base import Inputs, Options, Pipeline
 from studio import forms
-from studio.cli import scene, talk
+from studio.cli import body, scene, talk
 from studio.cli.export import export, parse_formats
 from studio.cli.progress import follow
 from studio.intake import assign, wanted
@@ -76,8 +76,13 @@ def _run(pipeline: Pipeline, given: dict[str, Any]) -> None:
     formats = parse_formats(pipeline.id, given["export_format"])
     if pipeline.id == "scene" and not given.get("da3_exports"):
         given["da3_exports"] = ",".join(scene.asked_exports(formats)) or None
+    if pipeline.id == "body":
+        body.adapt(given)
     options = read_options(pipeline, given)
     paths = list(given["inputs"] or ())
+    if pipeline.id == "body" and paths[0] == body.RENDER:
+        body.render(pipeline, given, paths[1:])
+        return
     if pipeline.id == "scene" and len(paths) == 1 and paths[0] in scene.SERVERS:
         from studio.cli.scene_serve import serve
 
@@ -136,7 +141,15 @@ def _inputs(pipeline: Pipeline) -> list[inspect.Parameter]:
     if pipeline.id == "talk":
         loose = parameter("inputs", list[str] | None, typer.Argument(help=about, metavar="[INPUT]"), default=None)
         return [loose, *(parameter(n, Path | None, typer.Option(..., *f, help=h), None) for f, n, h in talk.FLAGS)]
-    return [parameter("inputs", list[str], typer.Argument(help=about, metavar="INPUT"))]
+    loose = parameter("inputs", list[str], typer.Argument(help=about, metavar="INPUT"))
+    if pipeline.id == "body":
+        flags = [
+            parameter(n, bool | None, typer.Option(..., *f, help=h, rich_help_panel=_PANEL), None)
+            for n, f, h in body.FLAGS
+        ]
+        loose.default.help = f"{about} Or: {body.RENDER} RUN|FOLDER [VIDEO] draws what was saved again."
+        return [loose, *flags]
+    return [loose]
 
 
 def _machine() -> list[inspect.Parameter]:
