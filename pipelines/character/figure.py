@@ -113,7 +113,11 @@ def check_joints(joints: NDArray[np.floating], shape: tuple[int, ...]) -> None:
         InputError: far outside the picture, or bones without length.
     """
     size = np.array(shape[1::-1])
-    beyond = [n for n, p in zip(JOINTS, joints, strict=True) if (p < -_OUTSIDE * size).any() or (p > (1 + _OUTSIDE) * size).any()]
+    beyond = [
+        n
+        for n, p in zip(JOINTS, joints, strict=True)
+        if (p < -_OUTSIDE * size).any() or (p > (1 + _OUTSIDE) * size).any()
+    ]
     if beyond:
         raise InputError(
             f"The joints {', '.join(beyond)} lie far outside the picture of {size[0]}x{size[1]}; do they belong to it?"

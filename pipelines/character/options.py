@@ -90,6 +90,25 @@ class ConrOptions(Options):
     )
 
 
+class PuppetOptions(Options):
+    """The paper puppet."""
+
+    arms: Literal["auto", "front", "side", "camera"] = Field(
+        "auto",
+        title="Arms seen from",
+        description="The side from which the arms' motion is laid into the picture; front and side turn with the body",
+    )
+    legs: Literal["auto", "front", "side", "camera"] = Field(
+        "auto", title="Legs seen from", description="The same for the legs; camera looks from where the motion was seen"
+    )
+    foreshortening: float = Field(
+        0.0, ge=0, le=1, title="Foreshortening", description="How much limbs shorten that point at the viewer"
+    )
+    swing: float = Field(
+        0.3, ge=0, le=1, title="Swing", description="How much hair, skirts and other loose parts swing behind"
+    )
+
+
 class CharacterOptions(Options):
     """A character and a motion -> the character moving."""
 
@@ -122,6 +141,7 @@ class CharacterOptions(Options):
     range: RangeOptions = RangeOptions()
     udp: UdpOptions = UdpOptions()
     conr: ConrOptions = ConrOptions()
+    puppet: PuppetOptions = PuppetOptions()
 
     @property
     def picture(self) -> tuple[int, int]:

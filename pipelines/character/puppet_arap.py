@@ -1,8 +1,8 @@
 """As-rigid-as-possible deformation in the plane, many frames at once.
 
 After Sorkine and Alexa (2007): the energy sum of w_ij |(z_i - z_j) - R_i e_ij|^2 is lowered by turns. In the plane a
-rotation is a unit complex number, R_i = normalised sum of w_ij conj(e_ij) (z_i - z_j), and the positions follow from one
-sparse system whose matrix never changes, so it is factorised once per figure.
+rotation is a unit complex number, R_i = normalised sum of w_ij conj(e_ij) (z_i - z_j), and the positions follow from
+one sparse system whose matrix never changes, so it is factorised once per figure.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scipy.sparse.linalg import splu
 from pipelines.character.puppet_mesh import Mesh
 from pipelines.character.puppet_parts import Bone
 
-_HANDLE = 6.0  # pull of the handles along the bones, as against 1 for an edge
+_HANDLE = 400.0  # pull of the handles along the bones, as against 1 for an edge
 _REST = 1e-3  # pull towards plain skinning; holds what hangs on no handle
 
 
@@ -45,7 +45,7 @@ class Pose:
 class Deformer:
     """A mesh ready to be posed by its bones."""
 
-    def __init__(self, mesh: Mesh, bones: Sequence[Bone], iterations: int = 4) -> None:
+    def __init__(self, mesh: Mesh, bones: Sequence[Bone], iterations: int = 5) -> None:
         self.mesh, self.iterations = mesh, iterations
         self._start = np.array([complex(*b.start) for b in bones])
         self._along = np.array([b.direction for b in bones])
@@ -89,7 +89,9 @@ class Deformer:
         total = np.zeros((len(pose), count), np.complex128)
         for bone in range(bones):
             used = np.flatnonzero(self._shares[:, bone] > 1e-3)
-            total[:, used] += self._shares[used, bone] * self._carry(pose, np.full(len(used), bone), self.mesh.rest[used])
+            total[:, used] += self._shares[used, bone] * self._carry(
+                pose, np.full(len(used), bone), self.mesh.rest[used]
+            )
         return total
 
     def _rest_edges(self, stretch: NDArray[np.float64]) -> NDArray[np.complex128]:

@@ -41,7 +41,12 @@ def _fill(canvas, vertices, rest, triangles, pages, page_of):  # pragma: no cove
         if abs(area) < 1e-9:
             continue
         # the affine map from picture to page: p = origin + x * step_x + y * step_y
-        ux, uy, vx, vy = rest[b, 0] - rest[a, 0], rest[b, 1] - rest[a, 1], rest[c, 0] - rest[a, 0], rest[c, 1] - rest[a, 1]
+        ux, uy, vx, vy = (
+            rest[b, 0] - rest[a, 0],
+            rest[b, 1] - rest[a, 1],
+            rest[c, 0] - rest[a, 0],
+            rest[c, 1] - rest[a, 1],
+        )
         sx_x = ((cy - ay) * ux - (by - ay) * vx) / area
         sx_y = ((cy - ay) * uy - (by - ay) * vy) / area
         sy_x = ((bx - ax) * vx - (cx - ax) * ux) / area

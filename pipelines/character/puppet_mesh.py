@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.character.puppet_parts import LAYERS, Parts
+from pipelines.character.puppet_parts import HEAD, LAYERS, Bone, Parts
 
-_FINEST, _COARSEST = 90, 34  # cells along the figure's height
+_FINEST, _COARSEST = 80, 34  # cells along the figure's height
+_ALONG = 6  # cells along the shortest bone, so that a joint can bend sharply
+_ENDS_FREE = 0.1  # of a bone at either end that has no handle, as two bones meet there
 _SOLID = 1 / 255  # opacity from which a pixel must be covered
 
 
@@ -19,8 +22,9 @@ class Mesh:
     """Vertices, triangles and handles.
 
     rest (V,) complex x + iy in pixels; triangles (F, 3) int32 sorted by layer, along each layer from its root to its
-    end; layer_of (F,) int8; edges (E, 2) int32 with edge_weights (E,). Handle k lies at the weighted sum ``handle_weights[k]``
-    (3) of the vertices ``handle_vertices[k]`` and belongs to bone ``handle_bone[k]``, at ``handle_place[k]`` (complex).
+    end; layer_of (F,) int8; edges (E, 2) int32 with edge_weights (E,). Handle k lies at the weighted sum
+    ``handle_weights[k]`` (3) of the vertices ``handle_vertices[k]`` and belongs to bone ``handle_bone[k]``, at
+    ``handle_place[k]`` (complex).
     vertex_bones (V, B) float32 are smooth shares, rows summing to one; vertex_layer (V,) int8.
     """
 
@@ -37,11 +41,16 @@ class Mesh:
     vertex_layer: NDArray[np.int8]
     cell: float
 
+    def bone_distances(self, bones: Sequence[Bone]) -> NDArray[np.float64]:
+        """Distance (V, B) of the vertices from bones."""
+        return _distances(bones, self.rest)
+
 
 def build_mesh(parts: Parts, height: float) -> Mesh:
     """The mesh of a figure that is ``height`` pixels high."""
-    limbs = [r for b, r in zip(parts.bones, parts.radii, strict=True) if b.layer > 1]
-    cell = float(np.clip(0.8 * min(limbs), height / _FINEST, height / _COARSEST))
+    limbs = [r for b, r in zip(parts.bones, parts.radii, strict=True) if b.layer > HEAD]
+    bones = [b.length for b in parts.bones if b.layer > HEAD and not b.name.endswith(("palm", "sole"))]
+    cell = float(np.clip(min(0.8 * min(limbs), min(bones) / _ALONG), height / _FINEST, height / _COARSEST))
     grid = _Grid(parts.pages.shape[1:3], cell)
     welded = [_grown(weld.zone, parts.labels >= 0, 1.6 * cell) for weld in parts.welds]
     number: dict[tuple[int, int], int] = {}
@@ -59,7 +68,9 @@ def build_mesh(parts: Parts, height: float) -> Mesh:
                 rest.append(complex(*place))
                 layer_of_vertex.append(layer)
             number[layer, int(corner)] = number[owner, int(corner)]
-        triangles.append(np.array([[number[layer, int(c)] for c in corners] for corners in own], np.int32).reshape(-1, 3))
+        triangles.append(
+            np.array([[number[layer, int(c)] for c in corners] for corners in own], np.int32).reshape(-1, 3)
+        )
         layers.append(np.full(len(own), layer, np.int8))
     points = np.array(rest)
     shares = _shares(parts, points, np.array(layer_of_vertex))
@@ -114,10 +125,10 @@ def _there(zone: NDArray[np.bool_], place: NDArray) -> bool:
     return bool(zone[y, x])
 
 
-def _distances(parts: Parts, points: NDArray[np.complex128]) -> NDArray[np.float64]:
+def _distances(bones: Sequence[Bone], points: NDArray[np.complex128]) -> NDArray[np.float64]:
     """Distance (V, B) from points to bones."""
     columns = []
-    for bone in parts.bones:
+    for bone in bones:
         start = complex(*bone.start)
         off = (points - start) * np.conj(bone.direction)
         along = np.clip(off.real, 0, bone.length)
@@ -127,7 +138,7 @@ def _distances(parts: Parts, points: NDArray[np.complex128]) -> NDArray[np.float
 
 def _shares(parts: Parts, points: NDArray, layers: NDArray) -> NDArray[np.float32]:
     """How much each bone of a vertex's own layer turns it, falling with the fourth power of the distance."""
-    far = _distances(parts, points)
+    far = _distances(parts.bones, points)
     own = np.array([b.layer for b in parts.bones])[None] == layers[:, None]
     near = np.where(own, 1 / (far + 1.0) ** 4, 0.0)
     return (near / near.sum(1, keepdims=True)).astype(np.float32)
@@ -138,7 +149,7 @@ def _root_to_end(parts: Parts, layer: int, faces: NDArray, points: NDArray) -> N
     bones = [i for i, b in enumerate(parts.bones) if b.layer == layer]
     if not len(faces):
         return faces
-    nearest = np.argmin(_distances(parts, points[faces].mean(1))[:, bones], axis=1)
+    nearest = np.argmin(_distances(parts.bones, points[faces].mean(1))[:, bones], axis=1)
     return faces[np.argsort(nearest, kind="stable")]
 
 
@@ -154,7 +165,8 @@ def _handles(parts: Parts, grid: _Grid, number: dict, cell: float) -> tuple[NDAr
     vertices, weights, owners, places = [], [], [], []
     for index, bone in enumerate(parts.bones):
         count = max(2, round(bone.length / (0.5 * cell)))
-        line = bone.start + (bone.end - bone.start) * ((np.arange(count) + 0.5) / count)[:, None]
+        shares = _ENDS_FREE + (1 - 2 * _ENDS_FREE) * np.arange(count) / (count - 1)
+        line = bone.start + (bone.end - bone.start) * shares[:, None]
         for place, corners in zip(line, grid.locate(line), strict=True):
             keys = [(bone.layer, int(c)) for c in corners]
             if any(key not in number for key in keys):

@@ -20,7 +20,8 @@ LAYERS = ("body", "head", "right_arm", "left_arm", "right_leg", "left_leg")
 BODY, HEAD = 0, 1
 _COARSE = 224  # pixels of the longer side at which distances inside the outline are measured
 _FILL = 0.9  # of a limb's half width that the body goes on beneath it
-_WELD, _WIDEST_WELD = 1.15, 2.0  # half widths of a limb round its first joint in which layers are one
+_WELD = 1.15  # half widths of a limb round its first joint in which layers are one
+_GLUED = 0.62  # of a limb's length along which it must touch the body to count as drawn against it
 _FAR = np.float32(1e4)
 
 
@@ -116,6 +117,10 @@ def _of(bones: tuple[Bone, ...], name: str) -> int:
     return next(i for i, b in enumerate(bones) if b.name == name)
 
 
+def _named(bones: tuple[Bone, ...], name: str) -> Bone:
+    return bones[_of(bones, name)]
+
+
 def _samples(start: NDArray, end: NDArray, count: int = 24) -> NDArray[np.float64]:
     return start + (end - start) * np.linspace(0, 1, count)[:, None]
 
@@ -174,6 +179,9 @@ def _labels(bones: tuple[Bone, ...], radii: NDArray, inside: NDArray) -> NDArray
             width = radius[f"{side}_upper_arm"]
         elif bone.name.endswith("pelvis"):
             width = radius[f"{side}_thigh"]
+        elif bone.name == "spine":  # arms drawn against the body do not make it wider
+            apart = np.linalg.norm(_named(bones, "left_collar").end - _named(bones, "right_collar").end)
+            width = min(width, max(0.55 * float(apart), 2.0))
         elif bone.name in ("nape", "head", "crown"):
             width = radius["nape"] if bone.name == "nape" else min(radius["head"], radius["nape"])
         elif bone.layer > HEAD:
@@ -231,14 +239,24 @@ def _welds(bones: tuple[Bone, ...], radii: NDArray, labels: NDArray, inside: NDA
         width = radii[_of(bones, "nape" if name == "head" else name)]
         way = _spread(_within(small, bone.start[None] * scale)) / scale
         way = cv2.resize(way, inside.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        seam = way[body & inside & (labels == bone.layer)]
+        seam = _seam(way, body & inside & (labels == bone.layer))
+        reach = sum(b.length for b in bones if b.layer == bone.layer and not b.name.endswith(("palm", "sole")))
         radius = _WELD * width
-        if len(seam) and seam.max() < _WIDEST_WELD * width:  # the limb hangs free: its whole root is welded
-            radius = max(radius, float(seam.max()) + 1)
-        elif name == "head" and len(seam):
-            radius = float(seam.max()) + 1
+        along = ((seam - bone.start) @ (bone.end - bone.start)).max(initial=0) / bone.length
+        if name == "head" or along < _GLUED * reach:  # it hangs free: its whole root is welded
+            radius = max(radius, float(way[tuple(seam.T[::-1])].max(initial=0)) + 2)
         welds.append(Weld(bone.layer, BODY, bone.start, way < radius))
     return tuple(welds)
+
+
+def _seam(way: NDArray, seam: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Pixels (N, 2) x, y of the piece of a seam that passes nearest to a joint, ``way`` (H, W) away."""
+    if not seam.any():
+        return np.zeros((0, 2), np.int64)
+    _, piece = cv2.connectedComponents(cv2.dilate(seam.astype(np.uint8), np.ones((5, 5), np.uint8)))
+    nearest = np.unravel_index(np.argmin(np.where(seam, way, np.inf)), way.shape)
+    y, x = np.nonzero(seam & (piece == piece[nearest]))
+    return np.stack([x, y], 1)
 
 
 def _page(layer: int, whole: NDArray, labels: NDArray, welds: tuple[Weld, ...]) -> NDArray[np.float32]:
@@ -272,3 +290,5 @@ def _fill_beneath(
         source = cv2.blur(_nearest(whole, inner if inner.any() else body), (5, 5))
         rim = np.clip(_FILL * width - far, 0, 1)[..., None]
         page[beneath] = np.maximum(page, source * rim)[beneath]
+        seam = body & (cv2.dilate(beneath.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
+        page[seam] = whole[seam]
