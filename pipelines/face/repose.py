@@ -84,7 +84,7 @@ class PosableHead:
     def frame(self) -> tuple[NDArray[np.float64], float]:
         """Middle (3,) and size in metres of what a picture of the head should show, whatever its pose."""
         low, high = self.vertices.min(axis=0), self.vertices.max(axis=0)
-        return (low + high) / 2, float(np.linalg.norm((high - low)[:2]))
+        return (low + high) / 2, float((high - low).max())
 
     def picture(self, look: Look, size: int = 480, samples: int = 1) -> Image:
         """The head alone (size, size, 3) as seen with a look; ``samples`` per pixel and axis."""

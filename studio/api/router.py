@@ -28,6 +28,7 @@ from studio.api.da3_backend import add_da3
 from studio.api.docs import add_docs
 from studio.api.easy import add_easy
 from studio.api.errors import JsonRoute, Unauthorized, refusal
+from studio.api.reconstruct import add_reconstruct
 from studio.api.uploads import Form, received
 from studio.intake import assign
 from studio.privacy import Caller
@@ -61,6 +62,8 @@ def build_router(studio: Studio) -> APIRouter:
     _add_weights(router, studio, caller)
     for pipeline_id in registry.available(studio.settings.tabs):
         _add_pipeline(router, studio, caller, registry.get(pipeline_id))
+    if "face" in registry.available(studio.settings.tabs):
+        add_reconstruct(router, studio, caller)
     if "talk" in registry.available(studio.settings.tabs):
         add_easy(router, studio, caller)
     if "scene" in registry.available(studio.settings.tabs):
@@ -276,6 +279,7 @@ def _add_rest(router: APIRouter) -> None:
     known = list(router.routes)
 
     @router.api_route("/health", methods=METHODS, include_in_schema=False)
+    @router.api_route("/reconstruct_download", methods=METHODS, include_in_schema=False)
     @router.api_route("/v1/{rest:path}", methods=METHODS, include_in_schema=False)
     @router.api_route("/easy/{rest:path}", methods=METHODS, include_in_schema=False)
     @router.api_route("/da3/{rest:path}", methods=METHODS, include_in_schema=False)

@@ -15,6 +15,7 @@ from models.runtime.errors import StudioError
 from models.runtime.settings import Settings
 from pipelines import registry
 from studio.cli import batch, bench, runs, serve, train, weights
+from studio.cli.face import translate
 from studio.cli.pipeline_command import add_pipeline, add_stub
 
 PROGRAM = "python -m studio"
@@ -32,6 +33,7 @@ def run(arguments: list[str]) -> int:
     logging.basicConfig(level=os.environ.get("STUDIO_LOG_LEVEL", "WARNING").upper(), format="%(levelname)s %(message)s")
     signal.signal(signal.SIGTERM, _terminated)
     try:
+        arguments = translate(arguments)
         command = typer.main.get_command(build_app(arguments))
         code = command.main(args=arguments, prog_name=PROGRAM, standalone_mode=False)
         if code == INTERRUPTED:  # how typer passes Ctrl-C on

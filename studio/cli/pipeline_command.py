@@ -17,7 +17,7 @@ from models.runtime.errors import InputError, StudioError
 from models.runtime.settings import Settings
 from pipelines.base import Inputs, Options, Pipeline
 from studio import forms
-from studio.cli import body, scene, talk
+from studio.cli import body, face, scene, talk
 from studio.cli.export import export, parse_formats
 from studio.cli.progress import follow
 from studio.intake import assign, wanted
@@ -90,7 +90,8 @@ def _run(pipeline: Pipeline, given: dict[str, Any]) -> None:
         return
     if pipeline.id == "scene":
         paths = scene.by_mode(paths, given["image_extensions"])
-    inputs: Inputs = talk.inputs_of(pipeline, given) if pipeline.id == "talk" else assign(pipeline, paths)
+    named = {"talk": talk.inputs_of, "face": face.inputs_of}.get(pipeline.id)
+    inputs: Inputs = named(pipeline, given) if named else assign(pipeline, paths)
     server = scene.server_of(given) if pipeline.id == "scene" else given["server"]
     if given.get("auto_cleanup"):
         scene.empty(given["export_dir"])
@@ -149,7 +150,8 @@ def _inputs(pipeline: Pipeline) -> list[inspect.Parameter]:
         ]
         loose.default.help = f"{about} Or: {body.RENDER} RUN|FOLDER [VIDEO] draws what was saved again."
         return [loose, *flags]
-    return [loose]
+    flags = face.FLAGS if pipeline.id == "face" else ()
+    return [loose, *(parameter(n, Path | None, typer.Option(..., *f, help=h), None) for f, n, h in flags)]
 
 
 def _machine() -> list[inspect.Parameter]:

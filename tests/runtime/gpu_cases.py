@@ -82,7 +82,49 @@ def restoring(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (NetworkFile("gfpgan", path), Settings(device="cpu"), _pictures(1, 512, 512)), {}
 
 
+def _deca(folder: Path) -> tuple[Any, Settings, Any, Any]:
+    """Installed made-up files, settings, one code and its crop."""
+    from models.deca.config import DecaConfig
+    from models.deca.data import DecaFiles
+    from models.deca.network import DecaCode
+    from tests.face import made_up
+
+    files = DecaFiles(
+        made_up.write_networks(folder / "deca_model.tar"),
+        made_up.write_flame(folder / "generic_model.pkl"),
+        made_up.write_data(folder / "data"),
+    )
+    sizes = DecaConfig().code_sizes
+    parts = {name: torch.zeros(1, size) for name, size in sizes.items()} | {"light": torch.zeros(1, 9, 3)}
+    parts["cam"] = torch.tensor([[8.0, 0.0, 0.0]])
+    code = DecaCode(**parts, detail=torch.zeros(1, DecaConfig().n_detail))
+    return files, Settings(device="cpu"), code, np.zeros((1, 3, 224, 224), np.float32)
+
+
+def deca_encode(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    files, settings, _, crops = _deca(folder)
+    return (files, settings, crops, 1), {}
+
+
+def deca_decode(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    files, settings, code, crops = _deca(folder)
+    return (files, settings, code, crops), {}
+
+
+def deca_posed(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return _deca(folder)[:3], {}
+
+
+def deca_in_photo(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    files, settings, code, _ = _deca(folder)
+    return (files, settings, _pictures(1, 60, 80)[0], code, np.eye(3)[None]), {}
+
+
 CASES: dict[str, Case] = {
+    "pipelines.face.deca_network.encode": deca_encode,
+    "pipelines.face.deca_network.decode": deca_decode,
+    "pipelines.face.deca_network.posed": deca_posed,
+    "pipelines.face.deca_network.draw_in_photo": deca_in_photo,
     "pipelines.scene.da3_network.compute_views": da3_views,
     "pipelines.body.engine_smplerx.regress": smplerx_crops,
     "pipelines.talk.lips.wav2lip_faces": wav2lip,
@@ -92,6 +134,7 @@ CASES: dict[str, Case] = {
 }
 # Functions whose files tests cannot make; their arguments are of the same kinds as those of their neighbours.
 WITHOUT_SAMPLE = {
+    "pipelines.face.deca_detect.fan_landmarks": "needs face-alignment's two published files",
     "pipelines.talk.lips.letter_scores": "reads a frozen TensorFlow graph",
     "pipelines.talk.lips.xseg_masks": "reads an ONNX file",
 }
