@@ -18,6 +18,7 @@ from studio.ui import components as html
 from studio.ui.examples import Example
 from studio.ui.job_view import Shell
 from studio.ui.results import Views
+from studio.ui.tabs.face_pose import PosePanel
 from studio.ui.tabs.pipeline_tab import PipelineTab
 
 VIEWS = Views(base="photo", layers=(("Head", "render"), ("Landmarks", "landmarks"), ("Depth", "depth")))
@@ -37,6 +38,11 @@ def examples() -> list[Example]:
         return []
     portrait = Path(skimage.origin).parent / "data" / "astronaut.png"
     return [Example("Astronaut", "a photo", (portrait,), portrait)] if portrait.is_file() else []
+
+
+def _taken(file: str | None) -> Any:
+    """What the camera took becomes the tab's only file; taking it away changes nothing."""
+    return [file] if file else gr.skip()
 
 
 class FaceTab(PipelineTab):
@@ -70,6 +76,25 @@ class FaceTab(PipelineTab):
             allow_preview=False,
             interactive=False,
         )
+        with gr.Accordion("Use the camera", open=False, elem_id=f"{self.id}-camera"), gr.Tabs():
+            with gr.Tab("Photo"):
+                self.snapshot = gr.Image(
+                    sources=["webcam"],
+                    type="filepath",
+                    show_label=False,
+                    webcam_options=gr.WebcamOptions(mirror=False),
+                    height=260,
+                    elem_id=f"{self.id}-snapshot",
+                )
+            with gr.Tab("Video"):
+                self.recording = gr.Video(
+                    sources=["webcam"],
+                    show_label=False,
+                    webcam_options=gr.WebcamOptions(mirror=False),
+                    include_audio=False,
+                    height=260,
+                    elem_id=f"{self.id}-recording",
+                )
         with gr.Accordion("Take over an expression", open=False):
             self.driver = gr.File(
                 label="Photo or video whose expression the first head takes",
@@ -78,6 +103,11 @@ class FaceTab(PipelineTab):
                 elem_id=f"{self.id}-driver",
             )
         return (self.driver,)
+
+    def draw_after(self) -> None:
+        """The head to pose again."""
+        self.pose = PosePanel(self.studio.runs, self.id)
+        self.pose.draw(self.results.run_id)
 
     def with_more(self, inputs: Inputs, values: Sequence[Any]) -> Inputs:
         driver = values[0]
@@ -89,6 +119,10 @@ class FaceTab(PipelineTab):
         self.faces.select(
             self._picked, None, [self.options.control("faces"), self.options.control("face_number")], **html.QUIET
         )
+
+        for camera in (self.snapshot, self.recording):
+            camera.change(_taken, camera, self.files, **html.QUIET)
+        self.results.run_id.change(self.pose.offer, self.results.run_id, self.pose.outputs, **html.QUIET)
 
     def _pick_from(self, files: Sequence[str] | None) -> Any:
         """The faces of the only photo or of the video's start, where there are several."""
