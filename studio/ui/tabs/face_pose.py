@@ -1,4 +1,4 @@
-"""Posing a finished head: sliders for its turn and its expression, drawn again on the server without measuring again."""
+"""Posing a finished head: sliders for its turn and expression, drawn again on the server, nothing measured again."""
 
 from __future__ import annotations
 
