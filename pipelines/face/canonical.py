@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines.export.npz import read_npz
 from pipelines.face.cranium import Sheet, Shell, doubled, sheet_behind
+from pipelines.face.teeth import COLUMNS, layout, rows, triangles
 from pipelines.tracking.face_points import LEFT_EYE, LOWER_INNER, RIGHT_EYE, UPPER_INNER
 
 FILE = Path(__file__).resolve().parents[2] / "assets" / "face_canonical.npz"
@@ -46,8 +47,8 @@ BAG_SCALE = 0.42
 @dataclass(frozen=True)
 class CanonicalFace:
     """``positions`` (468, 3) neutral, lips closed; ``faces`` (F, 3) seen counter-clockwise; ``uv`` (V, 2), origin
-    bottom left; ``pairs`` (468,) the landmark on the other side. Vertices beyond 468 are the eyes, the mouth's inside
-    and the skull and neck, in that order; they follow from the landmarks by ``complete``."""
+    bottom left; ``pairs`` (468,) the landmark on the other side. Vertices beyond 468 are the eyes, the mouth's inside,
+    the teeth, and skull and neck, in that order; they follow from the landmarks by ``complete``."""
 
     positions: NDArray[np.float64]
     faces: NDArray[np.int64]
@@ -70,9 +71,14 @@ class CanonicalFace:
         return LANDMARKS + len(self.right_eye) + len(self.left_eye) + 2
 
     @property
+    def teeth_start(self) -> int:
+        """First vertex of the teeth, the last part of the mouth's inside."""
+        return self.inner_start + len(self.cavity) * len(self.mouth) + 1
+
+    @property
     def inner_stop(self) -> int:
         """First vertex of skull and neck, which are the last ones."""
-        return self.inner_start + len(self.cavity) * len(self.mouth) + 1
+        return self.teeth_start + 4 * COLUMNS
 
     @property
     def skin_faces(self) -> NDArray[np.bool_]:
@@ -90,29 +96,29 @@ class CanonicalFace:
     def complete(
         self,
         landmarks: NDArray[np.floating],
-        open_eyes: NDArray[np.floating] | None = None,
+        rest: NDArray[np.floating] | None = None,
         shell: Shell | None = None,
     ) -> NDArray[np.float64]:
         """Landmarks (468, 3) in head axes -> all vertices (V, 3).
 
-        ``open_eyes`` (468, 3) are the landmarks the eyeballs are made from, where lids may close over them; ``shell``
-        the person's own skull and neck.
+        ``rest`` (468, 3) are the landmarks that eyeballs and upper teeth are made from, where lids and lips move over
+        them; ``shell`` is the person's own skull and neck.
         """
         points = np.asarray(landmarks, np.float64)
-        source = points if open_eyes is None else np.asarray(open_eyes, np.float64)
+        source = points if rest is None else np.asarray(rest, np.float64)
         parts = [points]
         for ring in (self.right_eye, self.left_eye):
             lids = source[ring] - (0, 0, EYE_DEPTH)
             middle = lids.mean(0, keepdims=True)
             parts += [middle + (lids - middle) * (EYE_HIDDEN, EYE_HIDDEN, 1), middle + np.array([0, 0, EYE_BULGE])]
-        parts.append(self._inside(points[self.mouth]))
+        parts += [self._inside(points[self.mouth]), rows(source, points)]
         parts.append((shell or self.shell(points)).behind(points[list(OVAL_RING)]))
         return np.concatenate(parts)
 
     @cached_property
     def _upward(self) -> NDArray[np.float64]:
-        """(20,) 1 for the mouth's ring above, -1 below, 0 at the corners."""
-        return np.isin(self.mouth, UPPER_INNER[1:-1]) * 1.0 - np.isin(self.mouth, LOWER_INNER[1:-1])
+        """(20,) how far the inside reaches behind each lip: up, less far down where an open jaw turns, 0 at corners."""
+        return np.isin(self.mouth, UPPER_INNER[1:-1]) * 1.0 - np.isin(self.mouth, LOWER_INNER[1:-1]) * 0.5
 
     def _inside(self, lips: NDArray[np.float64]) -> NDArray[np.float64]:
         """The mouth's inside behind the ring of the inner lips (20, 3): layers, then the middle of the last one."""
@@ -138,10 +144,10 @@ def canonical_face() -> CanonicalFace:
     sheet = sheet_behind(positions[list(OVAL_RING)])
     inner = LANDMARKS + len(ints["right_eye"]) + len(ints["left_eye"]) + 2
     own = arrays["uv"].astype(np.float64)
-    uv = np.concatenate([_middle(own[:inner]), own[inner:] * BAG_SCALE * 2])
+    uv = np.concatenate([_middle(own[:inner]), own[inner:] * BAG_SCALE * 2, layout()])
     around = _around(uv[list(OVAL_RING)], sheet)
     ids = np.concatenate([OVAL_RING, len(uv) + np.arange(len(around))])
-    ints["faces"] = np.concatenate([ints["faces"], ids[sheet.faces]])
+    ints["faces"] = np.concatenate([ints["faces"], triangles() + len(own), ids[sheet.faces]])
     return CanonicalFace(positions, uv=np.concatenate([uv, around]), cavity=cavity, sheet=sheet, **ints)
 
 

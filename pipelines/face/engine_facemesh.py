@@ -117,7 +117,11 @@ class FacemeshEngine:
         """Measures, paints and writes one head."""
         number = len(self.heads) + 1
         mask = person_mask(self.networks, photo, landmarks)
-        fit = with_silhouette(fit_head(landmarks, lens, self.pupils), lens, mask)
+        fit = fit_head(landmarks, lens, self.pupils)
+        if mask is None:
+            self.state.warnings.append(f"Face {number} may not be a person's; what is around it is not used")
+        else:
+            fit = with_silhouette(fit, lens, mask)
         texture = bake(photo, fit, lens, int(self.options.texture_size), mask)
         if clip is None:
             rest, expression = still_expression(fit)
@@ -287,7 +291,8 @@ class FacemeshEngine:
         width, height = measurement.size
         lens = FaceLens.assumed(width, height, self.options.fov_degrees)
         clip = perform(measurement.times, track.seen, track.points, lens, self.pupils)
-        weights = np.clip(clip.weights * self.options.strength, 0, 1.5)
+        # On top of the photo's own expression: a smile in the photo stays while the driver's face is at rest.
+        weights = np.clip(head.expression + clip.weights * self.options.strength, 0, 1)
         worn_clip = Performance(
             clip.times, clip.seen, weights, clip.rotations, clip.places, head.rest, clip.best
         )  # fmt: skip

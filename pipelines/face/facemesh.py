@@ -16,6 +16,7 @@ from pipelines.tracking.face_points import SKULL
 from pipelines.tracking.networks import BlazeNetworks
 from pipelines.tracking.regions import Region
 
+LEAST_PERSON = 0.4  # mean confidence over the landmarks from which the mask is believed
 BUST = 3.4  # sides of the square about head and shoulders, in faces
 Array = NDArray[np.float64]
 
@@ -132,11 +133,17 @@ def head_region(landmarks: NDArray[np.floating]) -> Region:
 
 def person_mask(
     networks: BlazeNetworks, photo: NDArray[np.uint8], landmarks: NDArray[np.floating]
-) -> NDArray[np.float32]:
-    """How surely each pixel (H, W) of a photo shows the person whose face has these landmarks; 0 far from it."""
+) -> NDArray[np.float32] | None:
+    """How surely each pixel (H, W) of a photo shows the person whose face has these landmarks; 0 far from it.
+
+    None where the network takes not even the face for a person: an animal, a doll, a drawing.
+    """
     region = head_region(landmarks)
     small = cv2.erode(networks.person_mask(photo, region), np.ones((3, 3)))  # rather none than the background
     side = small.shape[0]
+    at = np.clip(region.to_unit(landmarks[:, :2]) * side, 0, side - 1).astype(int)
+    if small[at[:, 1], at[:, 0]].mean() < LEAST_PERSON:
+        return None
     x0, y0 = region.x - region.side / 2, region.y - region.side / 2
     scale = side / region.side
     to_small = np.array([[scale, 0, (0.5 - x0) * scale - 0.5], [0, scale, (0.5 - y0) * scale - 0.5]])

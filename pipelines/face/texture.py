@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipelines.face.canonical import OVAL_RING, canonical_face
 from pipelines.face.cranium import hairy
 from pipelines.face.facemesh import FaceLens, HeadFit
+from pipelines.face.teeth import paint as teeth_paint
 from pipelines.render.raster import Fragments, interpolate, rasterize, rasterize_mesh
 from pipelines.render.shading import vertex_normals
 
@@ -25,6 +26,7 @@ LEAST_KNOWN = 2e-4  # share of the texture that must be seen of hair or neck to 
 WAYS = 360
 STRAND, LEAST_BAND = 0.015, 0.04  # of the texture's side: how fine hair's detail is; how much of it must be in sight
 TOO_ALIKE = 30.0  # colour distance of hair and skin below which they are not told apart
+COLOURFUL = 20.0  # range of the channels of the mean skin from which a photo counts as one in colour
 LEAST_OPEN = 0.02  # share of the mouth's inside in sight from which the photo paints it
 SEEN_AT = 1000  # pixels of the depth picture that decides what is hidden
 GUM, TONGUE, THROAT, TOOTH = (128, 58, 60), (150, 74, 74), (38, 14, 16), (206, 196, 180)
@@ -56,8 +58,8 @@ def _inside_paint(size: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     inner = (triangle >= 0) & ((corners >= face.inner_start) & (corners < face.inner_stop)).all(axis=-1)
     layers, ring = len(face.cavity), len(face.mouth)
     depth = np.zeros(face.count)
-    inside = np.arange(face.inner_stop - face.inner_start)
-    depth[face.inner_start : face.inner_stop] = np.minimum(inside // ring, layers)
+    inside = np.arange(face.teeth_start - face.inner_start)
+    depth[face.inner_start : face.teeth_start] = np.minimum(inside // ring, layers)
     at = _over_texels(depth[:, None], size)[..., 0]
     around = np.zeros(face.count)
     upper = np.isin(face.mouth, np.asarray(face.mouth)[np.argsort(face.uv[face.mouth][:, 1])[ring // 2 :]])
@@ -69,10 +71,10 @@ def _inside_paint(size: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     paint[:] = np.array(GUM) * (1 - t) + np.array(THROAT) * t
     low = np.array(TONGUE) * (1 - t**2) + np.array(THROAT) * t**2
     paint = np.where(top[..., None], paint, low)
-    teeth = top & (at > 1.0) & (at < 2.0)
-    paint[teeth] = TOOTH
     paint[at > 2.2] = THROAT
-    return cv2.GaussianBlur(paint, (0, 0), size / 400).clip(0, 255).astype(np.uint8), inner
+    teeth = (triangle >= 0) & ((corners >= face.teeth_start) & (corners < face.inner_stop)).all(axis=-1)
+    paint = np.where(teeth[..., None], teeth_paint(size, TOOTH, GUM), paint)
+    return cv2.GaussianBlur(paint, (0, 0), size / 700).clip(0, 255).astype(np.uint8), inner
 
 
 def bake(
@@ -101,6 +103,9 @@ def bake(
     clear = cv2.GaussianBlur(cv2.erode(seen, np.ones((5, 5))), (0, 0), 2.5)
     surface = known & ~inner
     texture = _both_sides(colours, np.where(surface, weight * clear, 0).astype(np.float32), surface, size)
+    skin = texture[known & ~inner].mean(axis=0)
+    colourful = float(np.clip(np.ptp(skin) / COLOURFUL, 0, 1))  # a grey photo gets a grey mouth
+    paint = paint * colourful + paint.mean(axis=-1, keepdims=True) * (1 - colourful)
     shown = seen[inner].mean() > LEAST_OPEN
     soft = cv2.GaussianBlur(np.where(inner, seen, 0).astype(np.float32), (0, 0), size / 500)[..., None] * shown
     texture = np.where(inner[..., None], colours * soft + paint * (1 - soft), texture)

@@ -85,8 +85,20 @@ def test_eyes_and_mouth_lie_behind_the_skin() -> None:
     face = canonical_face()
     vertices = face.complete(face.positions)
     assert vertices.shape == (face.count, 3)
-    inside = vertices[face.inner_start : face.inner_stop - 1].reshape(len(face.cavity), -1, 3)
+    inside = vertices[face.inner_start : face.teeth_start - 1].reshape(len(face.cavity), -1, 3)
     assert (inside[..., 2] < vertices[face.mouth, 2]).all()
+
+
+def test_teeth_hide_behind_closed_lips_and_the_lower_row_follows_the_jaw() -> None:
+    face = canonical_face()
+    rest = face.complete(face.positions)
+    opened = face.complete(face.positions + shapes()[NAMES.index("jawOpen")], face.positions)
+    upper, lower = np.split(np.arange(face.teeth_start, face.inner_stop), 2)
+    lips = rest[[13, 14], 2].mean()
+    assert (rest[[*upper, *lower], 2] < lips - 0.003).all()
+    assert np.abs(opened[upper] - rest[upper]).max() < 1e-9
+    assert (opened[lower, 1] < rest[lower, 1] - 0.015).all()
+    assert (opened[lower, 2] < opened[14, 2]).all()
 
 
 def test_shapes_are_complete_and_mirror_each_other() -> None:
