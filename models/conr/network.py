@@ -54,6 +54,12 @@ class Sheet:
     colours: Tensor
     udp: Tensor
 
+    def joined(self, other: Sheet) -> Sheet:
+        """This sheet's references and another's, as one sheet."""
+        pairs = zip(self.features, other.features, strict=True)
+        features = tuple(torch.cat([mine, theirs]) for mine, theirs in pairs)
+        return Sheet(features, torch.cat([self.colours, other.colours]), torch.cat([self.udp, other.udp]))
+
 
 class Conr(nn.Module):
     """The four networks. Sides are multiples of 128."""

@@ -145,8 +145,22 @@ def premultiplied(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.concatenate([colours, rgba[..., 3:]], axis=2)
 
 
-def straight(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Premultiplied RGBA -> straight RGBA, so that soft rims are not dark."""
-    alpha = rgba[..., 3:].astype(np.float32) / 255
-    colours = np.divide(rgba[..., :3], alpha, out=np.zeros(rgba[..., :3].shape, np.float32), where=alpha > 0)
-    return np.concatenate([np.clip(np.rint(colours), 0, 255).astype(np.uint8), rgba[..., 3:]], axis=2)
+def paste_straight(rgba: NDArray[np.floating], record: CropRecord) -> NDArray[np.uint8]:
+    """A premultiplied result (S, S, 4) in [0, 1] back in its frame as straight RGBA (H, W, 4) uint8.
+
+    Unlike ``paste`` it resizes and divides before rounding: soft rims keep their colour, and enlarging is smooth.
+    """
+    size = (record.window_width, record.window_height)
+    enlarging = size[0] > rgba.shape[1] and size[1] > rgba.shape[0]
+    window = cv2.resize(
+        np.asarray(rgba, np.float32), size, interpolation=cv2.INTER_CUBIC if enlarging else cv2.INTER_AREA
+    ).clip(0, 1)
+    alpha = window[..., 3:]
+    colours = np.divide(window[..., :3], alpha, out=np.zeros_like(window[..., :3]), where=alpha > 1 / 512)
+    window = np.rint(np.concatenate([colours.clip(0, 1), alpha], axis=2) * 255).astype(np.uint8)
+    frame = np.zeros((record.height, record.width, 4), np.uint8)
+    frame[record.top : record.bottom, record.left : record.right] = window[
+        record.pad_top : record.window_height - record.pad_bottom,
+        record.pad_left : record.window_width - record.pad_right,
+    ]
+    return frame

@@ -12,21 +12,18 @@ from models.runtime.settings import Limits
 from pipelines.base import RunContext
 from pipelines.character.bodies import character_body
 from pipelines.character.lookup import SurfaceLookup
-from pipelines.character.options import CharacterOptions, ViewOptions
+from pipelines.character.made_sheet import made_sheet
+from pipelines.character.options import CharacterOptions
 from pipelines.character.stage import Stage
 from pipelines.character.udp_files import read_udp
 from pipelines.character.work import CharacterWork
-from pipelines.export.retarget import human, motion_of
 from pipelines.media.image import read_image_rgba
-from pipelines.render.skinned import SkinnedBody, averaged, picture, seen, window
-from pipelines.render.udp import UdpConvention, sample_udp, udp_frame
+from pipelines.render.skinned import SkinnedBody, averaged, seen, window
+from pipelines.render.udp import UdpConvention, sample_udp
 
 Array = np.ndarray
 CHUNK = 4
-SHEET_SIDE = 768  # of the drawings made from a 3D character
-SHEET_VIEWS = (0.0, 180.0, 90.0, -90.0, 35.0, -145.0)  # degrees by which it is turned in them
 UNKNOWN_LENGTHS = (0.7, 0.25, 1.0)  # proportions of a body whose UDPs came without it
-_STRETCH = 55.0  # degrees by which arms are lifted in every second drawing, so that what they hide is shown
 
 
 class UdpEngine:
@@ -104,51 +101,4 @@ def read_sheet(drawings: tuple[Path, ...], udps: tuple[Path, ...], limits: Limit
                 "a drawing and its UDP must be the same size"
             )
         pairs.append((rgba, np.nan_to_num(udp).clip(0, 1)))
-    return pairs
-
-
-def sheet_stage(body: SkinnedBody, yaw: float, lifted: bool, side: int) -> Stage:
-    """The body before the camera as a sheet shows it: at rest, or with arms lifted and legs apart."""
-    turns = np.tile(np.eye(3), (1, len(human().parents), 1, 1))
-    known = human().known
-    if lifted:
-        for name, angle in (
-            ("left_shoulder", _STRETCH),
-            ("right_shoulder", -_STRETCH),
-            ("left_hip", 14.0),
-            ("right_hip", -14.0),
-        ):
-            for joint in _chain(known[name]):
-                turns[0, joint] = _about_z(angle)
-    else:
-        for name, angle in (("left_shoulder", -40.0), ("right_shoulder", 40.0)):
-            for joint in _chain(known[name]):
-                turns[0, joint] = _about_z(angle)
-    motion = motion_of(turns, np.zeros((1, 3)), 1.0)
-    return Stage(body, motion, ViewOptions(yaw=yaw), (side, side))
-
-
-def _chain(top: int) -> list[int]:
-    """A joint and everything that hangs on it."""
-    kept = [top]
-    for joint, parent in enumerate(human().parents):
-        if parent in kept:
-            kept.append(joint)
-    return kept
-
-
-def _about_z(degrees: float) -> Array:
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
-
-
-def made_sheet(
-    body: SkinnedBody, values: Array, views: tuple[float, ...] = SHEET_VIEWS, side: int = SHEET_SIDE
-) -> list[tuple[Array, Array]]:
-    """Drawings of a 3D character with their UDPs, from several sides; every second one with its arms lifted."""
-    pairs = []
-    for number, yaw in enumerate(views):
-        stage = sheet_stage(body, yaw, number % 2 == 1, side)
-        vertices, camera = stage.vertices(0), stage.camera(0)
-        pairs.append((picture(body, vertices, camera), udp_frame(body, vertices, camera, values)))
     return pairs
