@@ -17,7 +17,7 @@ from models.runtime.errors import InputError, StudioError
 from models.runtime.settings import Settings
 from pipelines.base import Inputs, Options, Pipeline
 from studio import forms
-from studio.cli import body, face, scene, talk
+from studio.cli import body, character, face, scene, talk
 from studio.cli.export import export, parse_formats
 from studio.cli.progress import follow
 from studio.intake import assign, wanted
@@ -78,6 +78,9 @@ def _run(pipeline: Pipeline, given: dict[str, Any]) -> None:
         given["da3_exports"] = ",".join(scene.asked_exports(formats)) or None
     if pipeline.id == "body":
         body.adapt(given)
+    if pipeline.id == "character":
+        given["output_formats"] = given["output_formats"] or character.asked_formats(given["output"])
+        given["background"] = given["background"] or ("image" if given["backdrop"] else None)
     options = read_options(pipeline, given)
     paths = list(given["inputs"] or ())
     if pipeline.id == "body" and paths[0] == body.RENDER:
@@ -90,7 +93,7 @@ def _run(pipeline: Pipeline, given: dict[str, Any]) -> None:
         return
     if pipeline.id == "scene":
         paths = scene.by_mode(paths, given["image_extensions"])
-    named = {"talk": talk.inputs_of, "face": face.inputs_of}.get(pipeline.id)
+    named = {"talk": talk.inputs_of, "face": face.inputs_of, "character": character.inputs_of}.get(pipeline.id)
     inputs: Inputs = named(pipeline, given) if named else assign(pipeline, paths)
     server = scene.server_of(given) if pipeline.id == "scene" else given["server"]
     if given.get("auto_cleanup"):
@@ -112,7 +115,8 @@ def _run(pipeline: Pipeline, given: dict[str, Any]) -> None:
         record = studio.runs.get(job.id)
         files = export(studio.runs, record, formats, given["export_dir"])
         if given.get("output"):
-            files = [talk.deliver(studio.runs, record, given["output"])]
+            deliver = character.deliver if pipeline.id == "character" else talk.deliver
+            files = deliver(studio.runs, record, given["output"])
         if given["json"]:
             print(json.dumps(record.public() | {"folder": str(studio.runs.folder(job.id))}, indent=1))
             return
@@ -142,6 +146,14 @@ def _inputs(pipeline: Pipeline) -> list[inspect.Parameter]:
     if pipeline.id == "talk":
         loose = parameter("inputs", list[str] | None, typer.Argument(help=about, metavar="[INPUT]"), default=None)
         return [loose, *(parameter(n, Path | None, typer.Option(..., *f, help=h), None) for f, n, h in talk.FLAGS)]
+    if pipeline.id == "character":
+        loose = parameter("inputs", list[str] | None, typer.Argument(help=about, metavar="[INPUT]"), default=None)
+        named = [
+            parameter(role, (list[Path] if several else Path) | None, typer.Option(..., *flags, help=text), None)
+            for flags, role, several, text in character.FLAGS
+        ]
+        flags, text = character.OUTPUT
+        return [loose, *named, parameter("output", Path | None, typer.Option(..., *flags, help=text), None)]
     loose = parameter("inputs", list[str], typer.Argument(help=about, metavar="INPUT"))
     if pipeline.id == "body":
         flags = [
@@ -178,7 +190,7 @@ def _aliases(pipeline: Pipeline, spec: forms.FieldSpec, specs: list[forms.FieldS
     own = spec.path[-1]
     taken = {s.name for s in specs} | {p.name for p in _machine()}
     short = [own] if own not in taken and sum(s.path[-1] == own for s in specs) == 1 else []
-    known = scene.ALIASES.get(spec.name, ()) if pipeline.id == "scene" else ()
+    known = {"scene": scene.ALIASES, "character": character.ALIASES}.get(pipeline.id, {}).get(spec.name, ())
     return [*(name.replace("_", "-") for name in short), *known]
 
 

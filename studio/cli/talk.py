@@ -36,7 +36,7 @@ def inputs_of(pipeline: Pipeline, given: Mapping[str, Any]) -> Inputs:
     return Inputs(files)
 
 
-def deliver(runs: RunStore, record: RunRecord, target: Path) -> Path:
+def deliver(runs: RunStore, record: RunRecord, target: Path) -> list[Path]:
     """Copies the finished video to ``target``; a folder gets it under the run's name. Raises InputError."""
     if target.is_dir():
         target = target / f"talk-{record.id[:8]}.mp4"
@@ -45,4 +45,4 @@ def deliver(runs: RunStore, record: RunRecord, target: Path) -> Path:
         shutil.copyfile(runs.file(record.id, "talk.mp4"), target)
     except OSError as error:
         raise InputError(f"Cannot write {target}: {error.strerror}") from error
-    return target
+    return [target]

@@ -30,6 +30,7 @@ TABS = {
     "body": "studio.ui.tabs.body:BodyTab",
     "scene": "studio.ui.tabs.scene:SceneTab",
     "talk": "studio.ui.tabs.talk:TalkTab",
+    "character": "studio.ui.tabs.character:CharacterTab",
 }
 DEVICE_SECONDS = 20
 # Not a secret: it only scrambles what the browser keeps for itself.
