@@ -10,13 +10,14 @@ import torch
 
 from models.runtime.cache import ModelCache, ModelSpec
 from models.runtime.gpu import gpu
+from models.runtime.onnx_session import OnnxNetwork
 from models.runtime.settings import Settings
 from models.talking.bisenet import normalise
 from models.talking.checkpoint import load
 from models.talking.deepspeech import from_constants
 from models.talking.dinet import mask_box
 from models.talking.graph_constants import float_constants
-from models.talking.onnx_session import OnnxNetwork, xseg_mask
+from models.talking.onnx_session import xseg_mask
 from models.talking.wav2lip import mask_lower_half
 
 FACE_LABELS = (1, 2, 3, 4, 5, 6, 10, 11, 12, 13)  # of the parsing network: skin, brows, eyes, nose, mouth, lips

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from models.runtime.errors import WeightsInvalid, WeightsMissing
+from models.runtime.onnx_session import OnnxNetwork
 from models.runtime.weights import WeightsStore
 from models.talking.checkpoint import prepare
 from models.talking.deepspeech import from_constants
 from models.talking.dinet import Dinet
 from models.talking.gfpgan import Gfpgan
 from models.talking.graph_constants import float_constants
-from models.talking.onnx_session import OnnxNetwork, head_angles
+from models.talking.onnx_session import head_angles
 from models.talking.wav2lip import Wav2Lip
 from pipelines.base import Inputs, RunContext, run
 from pipelines.media.image import read_image
