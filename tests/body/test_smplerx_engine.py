@@ -14,8 +14,11 @@ from models.bodies.joints import JOINTS
 from models.geometry.rotations import axis_angle_to_matrix
 from models.runtime.cache import ModelCache
 from models.runtime.errors import WeightsMissing
+from models.runtime.safe_load import load_torch
 from models.runtime.settings import Settings
+from models.runtime.state_dict import load_strict
 from models.runtime.weights import WeightsStore
+from models.smplerx.checkpoint import load, network_state
 from models.smplerx.config import VARIANTS
 from models.smplerx.network import Smplerx
 from pipelines.base import RunContext
@@ -102,3 +105,14 @@ def test_gates_follow_the_original() -> None:
     assert [n for n, _ in engine_smplerx.gated(people, (640, 480), options)] == [1]
     alone = BodyOptions(people=PeopleOptions(multi_person=False))
     assert [n for n, _ in engine_smplerx.gated(people, (640, 480), alone)] == [1]
+
+
+def test_made_ready_it_says_the_same(checkpoint: Path) -> None:
+    ready = load(checkpoint, torch.device("cpu"))
+    plain = load_strict(Smplerx(VARIANTS["s32"]), network_state(load_torch(checkpoint)), "s32")
+    crops = torch.rand(2, 3, 512, 384, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        found, want = ready(crops), plain(crops)
+    torch.testing.assert_close(found.joint_img, want.joint_img, atol=2e-4, rtol=0)
+    torch.testing.assert_close(found.lhand_bbox, want.lhand_bbox, atol=1e-3, rtol=0)
+    torch.testing.assert_close(found.pose.betas, want.pose.betas, atol=1e-5, rtol=0)
