@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from pipelines.talk.lip_edges import lip_edges, parted
 from pipelines.talk.mouth_inside import (
     LEAST_TEETH,
     InsideView,
@@ -23,6 +24,7 @@ from pipelines.tracking import face_points as mp
 
 # The region that is redrawn, from the middle of the mouth, in eye distances: left and right, up, down.
 REGION = (0.98, 0.62, 1.0)
+FINE_BELOW = 160.0  # pixels between the outer eye corners
 SMALLEST_EYES = 12.0  # pixels between the outer eye corners below which a mouth cannot be drawn
 _UPPER = tuple(dict.fromkeys((*mp.UPPER_OUTER, *mp.UPPER_INNER)))
 _LOWER = tuple(dict.fromkeys((*mp.LOWER_OUTER, *mp.LOWER_INNER)))
@@ -150,11 +152,17 @@ class MouthArtist:
         top = displacement(want[above], have[above], region.size, fade)
         bottom = displacement(want[below], have[below], region.size, fade)
         u, v = self._coordinates(region, pose)
+        apart = parted(measured)
+        if apart > 0:
+            edges = lip_edges(pixels, origin, measured, pose, self._seam, self.tones.lips)
+            top, bottom = edges.kept(top, u, v, pose, above=True), edges.kept(bottom, u, v, pose, above=False)
         upper, lower = self._lip_lines(target)
         line_top, line_bottom = (np.interp(u, x, y).astype(np.float32) for x, y in (upper, lower))
         half = float((upper[0][-1] - upper[0][0]) / 2)
         seam = (line_top + line_bottom) / 2
-        outside = np.clip(np.abs(u) - 0.92 * half, 0.0, None)
+        # Parted lips are parted up to their corners; elsewhere the skin is one a little earlier.
+        corners = half + apart * (float(np.abs(target.lips[list(mp.CORNERS), 0]).mean()) - half)
+        outside = np.clip(np.abs(u) - (0.92 + 0.1 * apart) * corners, 0.0, None)
         softness = 0.7 / pose.scale + 0.55 * outside
         share = np.clip((v - seam) / (2 * softness) + 0.5, 0, 1)[..., None]
         share = share * share * (3 - 2 * share)
@@ -164,7 +172,9 @@ class MouthArtist:
         result = sample(pixels, top * (1 - inside) + mixed * inside).astype(np.float32)
         lower_skin = sample(pixels, bottom * (1 - inside) + mixed * inside).astype(np.float32)
         result += (lower_skin - result) * share
-        result = self._with_contact(result, v - seam, outside, pose, points, target)
+        touching = apart * float(np.clip(1 - target.aperture / 0.02, 0, 1))
+        if touching > 0:
+            result = _with_contact(result, v - seam, u / corners, max(0.006, 0.55 / pose.scale), touching)
         if target.aperture > 0.004:
             result = self._with_inside(result, pose, target, region, (u, v, line_top, line_bottom, half))
         return np.clip(result, 0, 255).astype(np.uint8)
@@ -194,24 +204,6 @@ class MouthArtist:
             lines.append((x, y))
         return lines[0], lines[1]
 
-    def _with_contact(
-        self,
-        picture: np.ndarray,
-        from_seam: np.ndarray,
-        outside: np.ndarray,
-        pose: HeadPose,
-        points: np.ndarray,
-        target: MouthTarget,
-    ) -> np.ndarray:
-        """The dark line where lips touch, for lips that were parted in the source and so have none."""
-        parted = float(np.clip((mp.opening(points) - 0.015) / 0.03, 0, 1))
-        touching = float(np.clip(1 - target.aperture / 0.02, 0, 1))
-        if parted * touching <= 0:
-            return picture
-        width = max(0.0065, 0.6 / pose.scale)
-        line = np.exp(-((from_seam / width) ** 2)) * np.clip(1 - outside / 0.02, 0, 1)
-        return picture * (1 - 0.42 * parted * touching * line)[..., None]
-
     def _with_inside(
         self,
         picture: np.ndarray,
@@ -226,12 +218,28 @@ class MouthArtist:
         if not len(rows) or not len(columns):
             return picture
         box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-        u, v, top, bottom = u[box], v[box], top[box], bottom[box]
+        u, v, top, bottom = (part[box] for part in (u, v, top, bottom))
+        fine = 1 if pose.scale > FINE_BELOW else 2  # small teeth are drawn twice as fine and averaged
+        if fine > 1:
+            size = (fine * u.shape[1], fine * u.shape[0])
+            u, v, top, bottom = (cv2.resize(part, size, interpolation=cv2.INTER_LINEAR) for part in (u, v, top, bottom))
         soft = max(0.0045, 0.75 / pose.scale)
         cover = np.clip((v - top) / soft + 0.25, 0, 1) * np.clip((bottom - v) / soft + 0.25, 0, 1)
         cover *= np.clip((half - np.abs(u)) / (2 * soft), 0, 1) * np.clip(target.aperture / 0.012, 0, 1)
-        view = InsideView(u, v, top, bottom, half, target.aperture, target.drop, target.tongue)
-        inside = paint(view, self.teeth, self.tones)
+        view = InsideView(u, v, top, bottom, half, target)
+        layer = np.concatenate([paint(view, self.teeth, self.tones) * cover[..., None], cover[..., None]], axis=-1)
+        if fine > 1:
+            size = (layer.shape[1] // fine, layer.shape[0] // fine)
+            layer = cv2.resize(layer.astype(np.float32), size, interpolation=cv2.INTER_AREA)
         result = picture.copy()
-        result[box] += (inside - result[box]) * cover[..., None]
+        result[box] = result[box] * (1 - layer[..., 3:]) + layer[..., :3]
         return result
+
+
+def _with_contact(
+    picture: np.ndarray, from_seam: np.ndarray, across: np.ndarray, width: float, amount: float
+) -> np.ndarray:
+    """The shadow where lips touch, for lips that were parted in the source and so have none; ``across`` is -1..1."""
+    line = np.exp(-((from_seam / width) ** 2)) * np.clip(1.06 - across**4, 0, 1)
+    shade = np.array([0.44, 0.52, 0.52]) * amount  # on lips red is lost least
+    return picture * (1 - shade * line[..., None])

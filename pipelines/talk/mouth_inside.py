@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from pipelines.talk.mouth_shape import MouthTarget
+
 TEETH_HALF_WIDTH = 0.205  # of the visible upper row, eye distances
 TEETH_EDGE = 0.012  # how far below the lips' meeting line the incisors end
 TEETH_LENGTH = 0.085
@@ -18,6 +20,7 @@ PATCH_SCALE = 220.0  # pixels per eye distance of a stored row of teeth
 PATCH_HALF = (0.26, 0.11)  # half extent of the stored patch in u and v
 LEAST_TEETH = 0.06  # opening of the source mouth from which its teeth can be taken
 BRIGHT_TEETH = 0.62  # share of the skin's brightness from which a pixel counts as tooth
+HIDDEN_BY_POUT = 0.85  # rounded lips stand before the teeth
 COVERED = 0.3  # share of the row's width that must show teeth for the clip's own to be used
 
 
@@ -130,16 +133,14 @@ def _smooth(values: np.ndarray, width: int = 9) -> np.ndarray:
 @dataclass(frozen=True)
 class InsideView:
     """Where the inside is drawn this frame: ``u``, ``v`` (H, W) mouth coordinates of the pixels, ``top`` and ``bottom``
-    (H, W) v of the inner lips above and below each pixel, ``half`` the mouth's half width, ``aperture``, ``tongue``."""
+    (H, W) v of the inner lips above and below each pixel, ``half`` the mouth's half width; what the mouth does."""
 
     u: np.ndarray
     v: np.ndarray
     top: np.ndarray
     bottom: np.ndarray
     half: float
-    aperture: float
-    drop: float
-    tongue: float
+    target: MouthTarget
 
 
 def paint(view: InsideView, teeth: Teeth, tones: Tones) -> np.ndarray:
@@ -149,19 +150,19 @@ def paint(view: InsideView, teeth: Teeth, tones: Tones) -> np.ndarray:
     across = np.clip(np.abs(u) / max(view.half, 1e-3), 0, 1)
     dark = tones.cavity * (0.75 + 0.5 * depth[..., None])
     # The tongue: a mound on the floor of the mouth, higher for sounds made with its tip.
-    height = (0.30 + 0.45 * view.tongue) * view.aperture
+    height = (0.30 + 0.45 * view.target.tongue) * view.target.aperture
     mound = view.bottom - height * np.clip(1 - (u / (0.75 * view.half)) ** 2, 0, 1)
     cover = np.clip((v - mound) / 0.014 + 0.5, 0, 1) * np.clip(1.3 - across * 1.25, 0, 1)
-    lit = 0.42 + 0.4 * np.clip((v - mound) / 0.05, 0, 1) * (0.6 + 0.4 * view.tongue)
+    lit = 0.42 + 0.4 * np.clip((v - mound) / 0.05, 0, 1) * (0.6 + 0.4 * view.target.tongue)
     groove = 1.0 - 0.18 * np.exp(-((u / 0.012) ** 2))
-    picture = _over(dark, tones.tongue * (lit * groove)[..., None], cover * (0.55 + 0.4 * view.tongue))
+    picture = _over(dark, tones.tongue * (lit * groove)[..., None], cover * (0.55 + 0.4 * view.target.tongue))
     # Lower teeth: the edge of the row, just above the lower lip, in the shade.
-    low_edge = view.drop - 0.004 + 0.16 * u**2 / TEETH_HALF_WIDTH
+    low_edge = view.target.drop - 0.004 + 0.16 * u**2 / TEETH_HALF_WIDTH
     low = np.clip((v - low_edge) / 0.006 + 0.5, 0, 1) * np.clip((0.15 - np.abs(u)) / 0.03, 0, 1)
-    wide_open = float(np.clip((view.aperture - 0.05) / 0.05, 0, 1))
+    wide_open = float(np.clip((view.target.aperture - 0.05) / 0.05, 0, 1))
     picture = _over(picture, tones.enamel * 0.62, 0.7 * low * wide_open)
     row, alpha = _teeth_at(teeth, u, v)
-    picture = _over(picture, row, alpha)
+    picture = _over(picture, row, alpha * (1 - HIDDEN_BY_POUT * view.target.rounded))
     # Shadow: of the upper lip on the teeth, and towards the corners.
     under_lip = 1.0 - 0.42 * np.exp(-np.clip(v - view.top, 0, None) / 0.014)
     corners = 1.0 - 0.62 * across**2.2

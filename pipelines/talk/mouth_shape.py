@@ -13,11 +13,13 @@ import numpy as np
 from models.geometry.similarity import umeyama
 from pipelines.tracking import face_points as mp
 
-WIDEST = 0.205  # opening of the inner lips at curve value 1, in eye distances (about 18 mm)
+WIDEST = 0.235  # opening of the inner lips at curve value 1, in eye distances (about 21 mm)
 UPPER_SHARE = 0.26  # of the opening is the upper lip's, the rest the jaw's
 CHIN_SHARE = 0.72  # of the lower lip's way the chin goes along
 CLOSED_SHARE = 0.25  # of the clip's frames, those with the smallest opening, tell how the mouth rests
-MEETING = 0.40  # where parted lips meet on closing, from the upper to the lower one
+RELAXED = (0.16, 0.045)  # most by which a mouth that closes gets narrower and its corners lower
+UPPER_FOLLOWS, LOWER_FOLLOWS = 0.8, 0.95  # how much of a closing inner lip's way its outer line goes along
+MEETING = 0.55  # where parted lips meet on closing, from the upper to the lower one
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,11 @@ def closed(shape: np.ndarray) -> np.ndarray:
     ):
         shape[top, 1] = shape[bottom, 1] = upper[index, 1] + shift_down
         if 0 < index < len(mp.UPPER_INNER) - 1:
-            shape[mp.UPPER_OUTER[index], 1] += shift_down
-            shape[mp.LOWER_OUTER[index], 1] -= shift_up
+            # Lips that a smile or a sound had stretched thin grow fuller as they meet.
+            shape[mp.UPPER_OUTER[index], 1] += UPPER_FOLLOWS * shift_down
+            shape[mp.LOWER_OUTER[index], 1] -= LOWER_FOLLOWS * shift_up
     if parted > 0.02:  # a smile relaxes when the lips meet: narrower, its corners lower
-        narrower, lower_by = min(0.16, 1.5 * parted), min(0.045, 0.42 * parted)
+        narrower, lower_by = min(RELAXED[0], 1.5 * parted), min(RELAXED[1], 0.42 * parted)
         half = (shape[mp.CORNERS[1], 0] - shape[mp.CORNERS[0], 0]) / 2
         for lip in mp.LIPS:
             shape[lip, 1] += lower_by * min(1.0, abs(shape[lip, 0]) / half) ** 2
@@ -110,12 +113,13 @@ def head_pose(person: Person, points: np.ndarray) -> HeadPose:
 @dataclass(frozen=True)
 class MouthTarget:
     """``lips`` (468, 3) in person space, only lip rows meant; ``drop`` how far the lower lip is from rest, downwards;
-    ``aperture`` of the inner lips; ``teeth`` 0..1 how much the lips uncover them; ``tongue`` 0..1."""
+    ``aperture`` of the inner lips; ``tongue`` 0..1; ``rounded`` 0..1 for lips pushed forward."""
 
     lips: np.ndarray
     drop: float
     aperture: float
     tongue: float
+    rounded: float
 
 
 def mouth_target(person: Person, curves: np.ndarray, strength: float = 1.0) -> MouthTarget:
@@ -128,10 +132,12 @@ def mouth_target(person: Person, curves: np.ndarray, strength: float = 1.0) -> M
     lips = person.shape.copy()
     half = person.half_width
     across = np.clip(lips[:, 0] / half, -1.0, 1.0)
-    lens_inner, lens_outer = (1 - across**2) ** 0.75, (1 - 0.85 * across**2)
+    rounded = float(np.clip(-width, 0.0, 1.0))
+    # Lips pushed forward touch at their sides: the opening is a small round one in the middle.
+    lens_inner, lens_outer = (1 - across**2) ** (0.75 + 1.1 * rounded), (1 - 0.85 * across**2)
     raise_by, drop_by = UPPER_SHARE * aperture, (1 - UPPER_SHARE) * aperture
-    stretch = 1.0 + (0.09 * width if width > 0 else 0.26 * width) - 0.09 * opening
-    plump = 1.0 + (-0.10 * width if width > 0 else -0.20 * width) - 0.10 * closure
+    stretch = 1.0 + (0.09 * width if width > 0 else 0.30 * width) - 0.09 * opening
+    plump = 1.0 + (-0.10 * width if width > 0 else -0.26 * width) - 0.10 * closure
     for group, sign, lens, by in (
         (mp.UPPER_OUTER, -1, lens_outer, 0.8 * raise_by),
         (mp.UPPER_INNER, -1, lens_inner, raise_by),
@@ -155,4 +161,4 @@ def mouth_target(person: Person, curves: np.ndarray, strength: float = 1.0) -> M
     for index in (*mp.CORNERS, 78, 308):
         lips[index, 1] = person.shape[index, 1] + 0.16 * aperture
     gap = float(lips[mp.INNER_BOTTOM, 1] - lips[mp.INNER_TOP, 1])
-    return MouthTarget(lips, drop_by - 0.02 * tuck, max(gap, 0.0), tongue)
+    return MouthTarget(lips, drop_by - 0.02 * tuck, max(gap, 0.0), tongue, rounded)

@@ -12,7 +12,7 @@ HOP = RATE // FRAMES_PER_SECOND
 WINDOW = 400
 N_FFT = 512
 BANDS = 32
-BLOCK = 20_000  # frames at a time, so that ten minutes do not fill the memory
+BLOCK = 3000  # frames at a time, so that ten minutes do not fill the memory
 EDGES = 40.0 * (7600.0 / 40.0) ** (np.arange(BANDS + 1) / BANDS)  # Hz, even steps of pitch
 
 

@@ -108,7 +108,7 @@ def mouth_curves(phones: Sequence[Phone], seconds: float, loudness: np.ndarray, 
             tuck[near] = np.maximum(tuck[near], _plateau(time[near], start, end))
     shape = sums / weights[:, None]
     voiced = gaussian_filter1d(maximum_filter1d(active, 5), 4.0)
-    emphasis = 0.72 + 0.45 * gaussian_filter1d(energy, 6.0)
+    emphasis = 0.86 + 0.5 * gaussian_filter1d(energy, 6.0)
     opening = shape[:, 0] * emphasis * voiced * (1.0 - closure) * (1.0 - 0.85 * tuck)
     values = np.stack(
         [opening, shape[:, 1] * voiced, closure * voiced, tuck * voiced, shape[:, 2] * voiced, energy * voiced], axis=1
@@ -131,7 +131,7 @@ def sound_curves(
     energy, active = _fit(loudness, count), _fit(speaking.astype(float), count)
     bright, shut = _fit(brightness, count), _fit(closing, count)
     voiced = gaussian_filter1d(maximum_filter1d(active, 5), 4.0)
-    opening = gaussian_filter1d(np.clip(1.15 * energy - 0.08, 0, 1) * voiced, 2.0) * (1.0 - np.clip(1.05 * shut, 0, 1))
+    opening = gaussian_filter1d(np.clip(0.95 * energy - 0.08, 0, 1) * voiced, 2.0) * (1.0 - np.clip(1.05 * shut, 0, 1))
     width = gaussian_filter1d(0.7 * bright, 5.0) * voiced
     zero = np.zeros(count)
     tongue = 0.4 * np.clip(bright, 0, 1) * voiced
