@@ -15,7 +15,7 @@ from models.runtime.safe_load import load_torch
 from models.runtime.state_dict import check_state, load_strict
 from models.talking.bisenet import BiSeNet
 from models.talking.dinet import Dinet
-from models.talking.gfpgan import Gfpgan
+from models.talking.gfpgan import Gfpgan, ModulatedConv
 from models.talking.pfld import Pfld
 from models.talking.wav2lip import SyncNet, Wav2Lip
 from models.talking.wenet import Conformer, config_of
@@ -84,6 +84,8 @@ def prepare(network: str, module: nn.Module) -> nn.Module:
         for part in module.modules():  # not the whole: modulated weights have five axes
             if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
                 part.to(memory_format=torch.channels_last)
+            if isinstance(part, ModulatedConv):
+                part.settle()
     return module
 
 

@@ -39,6 +39,11 @@ def _resize(x: Tensor, factor: float) -> Tensor:
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
+def _activated(x: Tensor) -> Tensor:
+    """Leaky ReLU, in place where nothing is learnt."""
+    return F.leaky_relu(x, SLOPE) if torch.is_grad_enabled() else F.leaky_relu_(x, SLOPE)
+
+
 class ResBlock(nn.Module):
     """Two convolutions round a resize by ``factor``, plus the resized input through a 1x1 convolution."""
 
@@ -50,8 +55,8 @@ class ResBlock(nn.Module):
         self.skip = nn.Conv2d(channels, out, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = _resize(F.leaky_relu(self.conv1(x), SLOPE), self.factor)
-        inner = F.leaky_relu(self.conv2(inner), SLOPE)
+        inner = _resize(_activated(self.conv1(x)), self.factor)
+        inner = _activated(self.conv2(inner))
         if self.factor > 1:  # a 1x1 convolution commutes with the resize: do it on the fewer pixels
             return inner + _resize(self.skip(x), self.factor)
         return inner + self.skip(_resize(x, self.factor))
@@ -65,16 +70,25 @@ class ModulatedConv(nn.Module):
         self.modulation = nn.Linear(style, channels)
         self.weight = nn.Parameter(torch.zeros(1, out, channels, kernel, kernel))
         self.demodulate = demodulate
+        self._power: Tensor | None = None
 
-    def forward(self, x: Tensor, latent: Tensor) -> Tensor:
+    def settle(self) -> None:
+        """Weights no longer change: what depends on them alone is computed once, and they lie channels-last."""
+        with torch.no_grad():
+            self._power = self.weight[0].square().sum((2, 3)) if self.demodulate else None  # (out, in)
+            packed = self.weight[0].contiguous(memory_format=torch.channels_last)
+            self.weight = nn.Parameter(packed[None], requires_grad=False)
+
+    def forward(self, x: Tensor, latent: Tensor, up: bool = False) -> tuple[Tensor, Tensor | None]:
+        """The convolution of the scaled (and doubled) input, and (B, out, 1, 1) still to multiply it by."""
         style = self.modulation(latent)  # (B, in)
         weight = self.weight[0]
-        x = F.conv2d(x * style[..., None, None], weight, padding=weight.shape[-1] // 2)
+        x = x * style[..., None, None]
+        x = F.conv2d(_resize(x, 2) if up else x, weight, padding=weight.shape[-1] // 2)
         if not self.demodulate:
-            return x
-        power = weight.square().sum((2, 3))  # (out, in)
-        scale = (style.square() @ power.T + 1e-8).rsqrt()  # (B, out)
-        return x * scale[..., None, None]
+            return x, None
+        power = weight.square().sum((2, 3)) if self._power is None else self._power.to(weight)
+        return x, (style.square() @ power.T + 1e-8).rsqrt()[..., None, None]
 
 
 class StyleConv(nn.Module):
@@ -88,8 +102,12 @@ class StyleConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, out, 1, 1))
 
     def forward(self, x: Tensor, latent: Tensor, noise: Tensor) -> Tensor:
-        x = self.modulated_conv(_resize(x, 2) if self.up else x, latent) * math.sqrt(2)
-        return F.leaky_relu(x + (noise * self.weight + self.bias), SLOPE)
+        x, scale = self.modulated_conv(x, latent, self.up)
+        if torch.is_grad_enabled():
+            return F.leaky_relu(x * (scale * math.sqrt(2)) + (noise * self.weight + self.bias), SLOPE)
+        # Pictures of this size are memory-bound: everything in place, the noise as one channel.
+        x = x.mul_(scale * math.sqrt(2)).add_(noise * self.weight).add_(self.bias)
+        return F.leaky_relu_(x, SLOPE)
 
 
 class ToRgb(nn.Module):
@@ -101,7 +119,7 @@ class ToRgb(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
 
     def forward(self, x: Tensor, latent: Tensor, before: Tensor | None = None) -> Tensor:
-        rgb = self.modulated_conv(x, latent) + self.bias
+        rgb = self.modulated_conv(x, latent)[0] + self.bias
         return rgb if before is None else rgb + _resize(before, 2)
 
 
@@ -142,14 +160,17 @@ class StyleDecoder(nn.Module):
             stored = self.noises.get_buffer(f"noise{index}")
             return torch.randn_like(stored) if fresh_noise else stored
 
-        x = self.constant_input.weight.expand(len(latents), -1, -1, -1)
+        x = self.constant_input.weight.repeat(len(latents), 1, 1, 1)
         x = self.style_conv1(x, latents[:, 0], noise(0))
         rgb = self.to_rgb1(x, latents[:, 1])
         for level, (to_rgb, scale, shift) in enumerate(zip(self.to_rgbs, scales, shifts, strict=True)):
             index = 2 * level
             x = self.style_convs[index](x, latents[:, index + 1], noise(index + 1))
             kept, steered = x.chunk(2, dim=1)
-            x = torch.cat([kept, steered * scale + shift], dim=1)
+            if torch.is_grad_enabled():
+                x = torch.cat([kept, steered * scale + shift], dim=1)
+            else:
+                steered.mul_(scale).add_(shift)
             x = self.style_convs[index + 1](x, latents[:, index + 2], noise(index + 2))
             rgb = to_rgb(x, latents[:, index + 3], rgb)
         return rgb

@@ -11,7 +11,7 @@ from scipy.ndimage import maximum_filter1d, minimum_filter1d, uniform_filter1d
 from pipelines.talk.mouth_shape import HeadPose
 from pipelines.tracking import face_points as mp
 
-CLEAR, CLEAR_PIXELS = 0.002, 0.8  # how far from the edges pixels are taken: eye distances, and pixels
+CLEAR, CLEAR_PIXELS = 0.002, 0.5  # how far from the edges pixels are taken: eye distances, and pixels
 BESIDE = 0.06  # eye distances around the lips that are looked at, and in which the effect dies out
 DARK = 0.62  # share of the lips' brightness under which a pixel near the lips is the dark of the mouth
 PARTED = (0.015, 0.055)  # opening from which, and at which fully, a mouth counts as parted
@@ -37,9 +37,7 @@ class LipEdges:
         held = np.minimum(v, edge) if above else np.maximum(v, edge)
         return v + (held - v) * np.interp(u, self.us, self.weight, left=0.0, right=0.0)
 
-    def kept(
-        self, shift: np.ndarray, u: np.ndarray, v: np.ndarray, pose: HeadPose, above: bool
-    ) -> np.ndarray:
+    def kept(self, shift: np.ndarray, u: np.ndarray, v: np.ndarray, pose: HeadPose, above: bool) -> np.ndarray:
         """Backward displacements (H, W, 2) of pixels at ``u``, ``v`` (H, W) that stay on their lip."""
         plane = (pose.scale * pose.rotation[:2, :2]).astype(np.float32)
         there = shift @ np.linalg.inv(plane).T

@@ -12,6 +12,7 @@ from models.runtime.cache import ModelCache, ModelSpec
 from models.runtime.gpu import gpu
 from models.runtime.onnx_session import OnnxNetwork
 from models.runtime.settings import Settings
+from models.runtime.warm_memory import warm_memory
 from models.talking.bisenet import normalise
 from models.talking.checkpoint import load
 from models.talking.deepspeech import from_constants
@@ -146,6 +147,6 @@ def restored_faces(file: NetworkFile, settings: Settings, crops: np.ndarray) -> 
         if isinstance(network, OnnxNetwork):
             out = torch.from_numpy(network.batches(pictures.numpy())[0])
         else:
-            with torch.inference_mode():
+            with torch.inference_mode(), warm_memory(cache.device.type == "cpu"):
                 out = torch.cat([network(picture[None].to(cache.device)).cpu() for picture in pictures])
     return to_pictures((out.clamp(-1, 1) + 1) / 2)

@@ -13,7 +13,7 @@ import numpy as np
 from models.geometry.similarity import umeyama
 from pipelines.tracking import face_points as mp
 
-WIDEST = 0.235  # opening of the inner lips at curve value 1, in eye distances (about 21 mm)
+WIDEST = 0.26  # opening of the inner lips at curve value 1, in eye distances (about 23 mm)
 UPPER_SHARE = 0.26  # of the opening is the upper lip's, the rest the jaw's
 CHIN_SHARE = 0.72  # of the lower lip's way the chin goes along
 CLOSED_SHARE = 0.25  # of the clip's frames, those with the smallest opening, tell how the mouth rests

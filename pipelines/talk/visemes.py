@@ -72,6 +72,9 @@ class MouthCurves:
         shut = [CHANNELS.index("closure"), CHANNELS.index("tuck")]
         strongest = maximum_filter1d(self.values[:, shut], max(1, width - 1), axis=0)[middle]
         mean[:, shut] = 0.2 * mean[:, shut] + 0.8 * strongest
+        # A frame in which the lips meet shows them met, whatever the sounds beside it average to.
+        met = np.clip((mean[:, shut[0]] - 0.35) / 0.35, 0, 1)
+        mean[:, CHANNELS.index("opening")] *= 1 - met
         return mean
 
 
