@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from models.runtime.settings import Limits
@@ -14,9 +13,26 @@ from pipelines.base import Output
 from pipelines.character.backdrop import Backdrop
 from pipelines.character.options import OutputOptions
 from pipelines.media.image import write_image
+from pipelines.media.transparent import (
+    ApngWriter,
+    FrameWriter,
+    GifWriter,
+    PngZipWriter,
+    SpriteWriter,
+    WebmWriter,
+    fitted,
+    tiled,
+)
 from pipelines.media.video import VideoWriter
 
 Array = np.ndarray
+FILES = {  # formats beside mp4; they stay transparent where the background is
+    "webm": Output("webm", "character.webm", "video", "WebM (VP9)"),
+    "apng": Output("apng", "character.apng", "image", "Animated PNG"),
+    "gif": Output("gif", "character.gif", "image", "GIF"),
+    "png": Output("frames", "frames.zip", "archive", "Frames (PNG)"),
+    "sprites": Output("sprites", "sprites.png", "image", "Sprite sheet"),
+}
 Sound = tuple[Path, float]  # a file with sound, and the second in it that falls on the first frame
 CRF = 16
 CONTACTS, CONTACT_COLUMNS, CONTACT_SIDE = 12, 4, 256
@@ -43,9 +59,11 @@ class ResultWriter:
         self._frames = 0
         self._contacts: list[Array] = []
         self._contact_at = set(np.linspace(0, max(count - 1, 0), min(CONTACTS, count)).round().astype(int).tolist())
+        self._others: list[FrameWriter] = []
+        self._video: VideoWriter | None = None
         with ExitStack() as stack:
-            self._video = stack.enter_context(
-                VideoWriter(
+            if "mp4" in options.formats:
+                self._video = VideoWriter(
                     folder / "character.mp4",
                     Fraction(fps).limit_denominator(1000),
                     size,
@@ -54,15 +72,35 @@ class ResultWriter:
                     crf=CRF,
                     limits=limits,
                 )
-            )
+                stack.enter_context(self._video)
+            for kind in (kind for kind in FILES if kind in options.formats):
+                self._others.append(stack.enter_context(self._writer(kind, fps, options)))
             self._stack = stack.pop_all()
+        self._formats = options.formats
+
+    def _writer(self, kind: str, fps: float, options: OutputOptions) -> FrameWriter:
+        path = self.folder / FILES[kind].path
+        if kind == "webm":
+            return WebmWriter(path, fps, self.size)
+        if kind == "apng":
+            return ApngWriter(path, fps, self.size)
+        if kind == "gif":
+            return GifWriter(path, fps)
+        if kind == "png":
+            return PngZipWriter(path)
+        return SpriteWriter(path, fps, options.sprite_side, self.count)
 
     def write(self, rgba: Array) -> None:
         """One frame (H, W, 4) uint8."""
         rgb = self.backdrop.compose(rgba)
-        self._video.write(rgb)
+        if self._video is not None:
+            self._video.write(rgb)
+        if self._others:
+            frame = rgba if self.backdrop.clear else np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])
+            for writer in self._others:
+                writer.write(frame)
         if self._frames in self._contact_at:
-            self._contacts.append(_fitted(rgb, CONTACT_SIDE))
+            self._contacts.append(fitted(rgb, CONTACT_SIDE))
         if self._frames == self.count // 2:
             write_image(self.folder / "poster.jpg", rgb)
         self._frames += 1
@@ -70,9 +108,14 @@ class ResultWriter:
     def finish(self) -> list[Output]:
         """Closes all files."""
         self._stack.close()
-        write_image(self.folder / "contact.png", contact_sheet(self._contacts))
+        columns = min(CONTACT_COLUMNS, len(self._contacts))
+        write_image(self.folder / "contact.png", tiled(self._contacts, columns, (255, 255, 255)))
+        made = [Output("video", "character.mp4", "video", "Video")] if "mp4" in self._formats else []
+        made += [FILES[kind] for kind in FILES if kind in self._formats]
+        if "sprites" in self._formats:
+            made.append(Output("sprites_json", "sprites.json", "data", "Where the sprites are"))
         return [
-            Output("video", "character.mp4", "video", "Video"),
+            *made,
             Output("contact", "contact.png", "image", "Contact sheet"),
             Output("poster", "poster.jpg", "image", "Poster"),
         ]
@@ -82,21 +125,3 @@ class ResultWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self._stack.__exit__(kind, error, trace)
-
-
-def _fitted(rgb: Array, side: int) -> Array:
-    scale = side / max(rgb.shape[:2])
-    size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
-    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-
-
-def contact_sheet(pictures: list[Array]) -> Array:
-    """Equal pictures (h, w, 3) in rows of ``CONTACT_COLUMNS``."""
-    height, width = pictures[0].shape[:2]
-    columns = min(CONTACT_COLUMNS, len(pictures))
-    rows = -(-len(pictures) // columns)
-    sheet = np.full((rows * height, columns * width, 3), 255, np.uint8)
-    for i, picture in enumerate(pictures):
-        y, x = i // columns * height, i % columns * width
-        sheet[y : y + height, x : x + width] = picture
-    return sheet

@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from pipelines.character.crop import straight
 from pipelines.character.figure import Figure, from_named
 from pipelines.export.motion import Motion
 from pipelines.export.retarget import human, motion_of
@@ -43,7 +44,7 @@ def figure(arms: float = 35.0, size: int = 400) -> Figure:
         bone("torso", "neck", 24)
         centre = tuple(int(v) for v in np.rint(at["neck"]))
         cv2.circle(rgba, centre, round((38 + grown / 2) * scale), paint, -1, cv2.LINE_AA)
-    return Figure(rgba, places)
+    return Figure(straight(rgba), places)  # smooth lines on nothing come out premultiplied
 
 
 def turned(angles: dict[str, list[float]], fps: float = 24.0, hop: list[float] | None = None) -> Motion:
