@@ -5,7 +5,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pipelines.character.crop import straight
 from pipelines.character.figure import Figure, from_named
 from pipelines.export.motion import Motion
 from pipelines.export.retarget import human, motion_of
@@ -44,7 +43,9 @@ def figure(arms: float = 35.0, size: int = 400) -> Figure:
         bone("torso", "neck", 24)
         centre = tuple(int(v) for v in np.rint(at["neck"]))
         cv2.circle(rgba, centre, round((38 + grown / 2) * scale), paint, -1, cv2.LINE_AA)
-    return Figure(straight(rgba), places)  # smooth lines on nothing come out premultiplied
+    alpha = np.maximum(rgba[..., 3:], 1) / 255  # smooth lines on nothing come out premultiplied
+    rgba[..., :3] = np.rint(rgba[..., :3] / alpha).clip(0, 255)
+    return Figure(rgba, places)
 
 
 def turned(angles: dict[str, list[float]], fps: float = 24.0, hop: list[float] | None = None) -> Motion:
