@@ -36,17 +36,18 @@ class HeadTemplate:
     dense: DenseTemplate
 
 
+def marked(crop: Planes, points: Planes) -> Planes:
+    """A crop (3, S, S) in [0, 1] with landmarks (68, 2, or 4 with visibility last) in its coordinates drawn on it."""
+    base = deca_files.to_picture(crop)
+    pixels = deca_files.normalised_to_pixels(points, *base.shape[:2])
+    drawn = deca_files.draw_landmarks(base, pixels, points[:, 3] if points.shape[1] == 4 else None)
+    return drawn.transpose(2, 0, 1) / 255.0
+
+
 def tiles(crop: Planes, face: Face) -> dict[str, Planes]:
     """The pictures of a face (3, 224, 224) in [0, 1], by the original's names."""
-    base = deca_files.to_picture(crop)
-    height, width = base.shape[:2]
     shown: dict[str, Planes] = {"inputs": crop}
-    for name in ("landmarks2d", "landmarks3d"):
-        points = getattr(face, name)
-        drawn = deca_files.draw_landmarks(
-            base, deca_files.normalised_to_pixels(points, height, width), points[:, 3] if name[9] == "3" else None
-        )
-        shown[name] = drawn.transpose(2, 0, 1) / 255.0
+    shown |= {name: marked(crop, getattr(face, name)) for name in ("landmarks2d", "landmarks3d")}
     shown["shape_images"], shown["shape_detail_images"] = face.shape_images, face.shape_detail_images
     if face.albedo is not None:
         shown["rendered_images"] = face.rendered_images

@@ -1,7 +1,6 @@
 """Heads in space from landmarks, and the whole pipeline on a photo."""
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -72,14 +71,6 @@ def result_of(sources: list[Path], context: RunContext, driver: Path | None = No
             next(steps)
         except StopIteration as end:
             return end.value
-
-
-@pytest.fixture
-def astronaut() -> Path:
-    spec = find_spec("skimage")
-    if spec is None or not spec.origin:
-        pytest.skip("scikit-image is not installed")
-    return Path(spec.origin).parent / "data" / "astronaut.png"
 
 
 def test_photo_becomes_a_head_with_all_its_files(context: RunContext, astronaut: Path) -> None:
