@@ -36,6 +36,7 @@ from pipelines.face.deca_network import (
 from pipelines.face.dense_mesh import DenseTemplate
 from pipelines.face.engine_deca_video import DecaVideo
 from pipelines.face.exports import NOTE, SHOWN_SIDE
+from pipelines.face.facemesh import person_mask
 from pipelines.face.flame_shapes import FlameShapes, ahead, shapes_of
 from pipelines.face.flame_texture import FlamePainter
 from pipelines.face.options import FaceOptions
@@ -46,6 +47,7 @@ from pipelines.media.sniff import sniff
 from pipelines.media.video import VideoWriter
 from pipelines.render.depth_color import colorize
 from pipelines.render.shading import vertex_normals
+from pipelines.tracking.networks import BlazeNetworks
 
 Image = NDArray[np.uint8]
 ORIGINAL = "deca"  # folder of the files that bear the original's names
@@ -53,6 +55,7 @@ LARGEST_DRAWN = 12_000_000  # pixels of a photo that is drawn over at its own si
 TURN_VIEWS = (-40, 0, 40)
 TOUR_RATE, TOUR_SIDE = 12, 512
 TOUR_OPEN = 24.0  # degrees of the jaw that the whole shape jawOpen stands for
+SILHOUETTE = "mediapipe-selfie-segmentation"
 LIKE_NOTHING = 0.35  # of the crop's coordinates: landmarks that lie further from those found are not of this face
 
 
@@ -151,7 +154,7 @@ class DecaEngine:
         face = decode(self.files, self.ctx.settings, code, found.crop[None], self.deca.extract_texture)[0]
         shapes = shapes_of(self.files, self.ctx.settings, code)
         _, marks = posed(self.files, self.ctx.settings, ahead(code))
-        texture = self.painter.paint(photo, face, found.tform)
+        texture = self.painter.paint(photo, face, found.tform, self._mask(photo, found))
         subject = Subject(number, name, found, code, face, shapes, texture, shapes.curves(marks)[0])
         self.subjects.append(subject)
         self._remark(subject)
@@ -165,6 +168,12 @@ class DecaEngine:
         for path in deca_outputs.write_files(folder / name, name, found.crop, face, self.template, self.deca):
             self.original(path)
         return subject
+
+    def _mask(self, photo: Image, found: Found) -> NDArray[np.float32] | None:
+        """Where the person is in a photo, as far as the embedded networks are there to tell."""
+        if found.points is None or not self.ctx.weights.installed(SILHOUETTE):
+            return None
+        return person_mask(BlazeNetworks(self.ctx.cache, self.ctx.weights), photo, found.points)
 
     def original(self, path: Path) -> None:
         relative = path.relative_to(self.ctx.out_dir).as_posix()

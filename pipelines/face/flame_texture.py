@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from pipelines.export.obj_read import ObjMesh
 from pipelines.face.deca_network import Face, photo_points
-from pipelines.face.texture import blurred, fill, spread
+from pipelines.face.texture import SURE, UNSURE, blurred, fill, spread
 from pipelines.render.raster import rasterize
 
 Floats = NDArray[np.float32]
@@ -37,8 +37,9 @@ class FlamePainter:
         self.weights = drawn.barycentric[self.known][..., None]
         self.symmetric = _symmetric(template)
 
-    def paint(self, photo: Image, face: Face, tform: NDArray[np.floating]) -> Image:
-        """The texture of a face in a photo (H, W, 3); tform (3, 3) leads from its pixels to the crop."""
+    def paint(self, photo: Image, face: Face, tform: NDArray[np.floating], mask: Floats | None = None) -> Image:
+        """The texture of a face in a photo (H, W, 3); tform (3, 3) leads from its pixels to the crop, ``mask`` (H, W)
+        in 0..1 says where the person is."""
         factor = 112.0 / float(np.hypot(tform[0, 0], tform[0, 1]))  # photo pixels per crop coordinate
         points = np.concatenate([photo_points(face.trans_verts, tform), face.trans_verts[:, 2:] * factor], axis=1)
         place = (points[self.corners] * self.weights).sum(axis=1)
@@ -51,6 +52,9 @@ class FlamePainter:
         seen = spread((self._in_sight(points, place) & inside).astype(np.float32), self.known)
         clear = cv2.GaussianBlur(cv2.erode(seen, np.ones((3, 3))), (0, 0), self.size / 500)
         weight = spread((towards * towards * (3 - 2 * towards)).astype(np.float32), self.known) * clear
+        if mask is not None:
+            person = cv2.remap(mask, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            weight = weight * np.clip((person - UNSURE) / (SURE - UNSURE), 0, 1)
         texture = self._both_sides(colours, weight.astype(np.float32))
         return texture.clip(0, 255).astype(np.uint8)
 
