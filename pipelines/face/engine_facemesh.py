@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.runtime.errors import InputError
 from pipelines.base import Event, Output, Preview, Progress, RunContext
 from pipelines.export.npz import write_npz
-from pipelines.face import exports
+from pipelines.face import deca_files, exports
 from pipelines.face.blendshapes import NAMES
 from pipelines.face.canonical import canonical_face
 from pipelines.face.expression import Performance, RestingFace, perform, still_expression
@@ -139,6 +139,12 @@ class FacemeshEngine:
             role = {".obj": "mesh", ".png": "texture"}.get(path.suffix, "material")
             title = {".obj": "OBJ", ".png": "texture", ".mtl": "OBJ material"}[path.suffix]
             self._add(role, path.name, "image" if path.suffix == ".png" else "data", f"Head {number} ({title})")
+        for role, points, what in (
+            ("kpt2d", landmarks[:, :2], "landmarks in the photo, pixels"),
+            ("kpt3d", fit.camera, "landmarks in space, metres before the camera"),
+        ):
+            deca_files.write_points(folder / f"{stem}_{role}.txt", points)
+            self._add(role, f"{stem}_{role}.txt", "text", f"Head {number} ({what})")
         posable = exports.posable(number, fit, rest, expression, texture)
         path = posable.save(folder / FOLDER / f"{stem}.npz")
         self._add("posable", path.relative_to(folder).as_posix(), "data", f"Head {number} (to pose again, NPZ)")
@@ -234,25 +240,35 @@ class FacemeshEngine:
                 self.state.warnings.append(f"Face {head.number} is out of sight in {unseen} of {clip.count} frames")
             self.ctx.check()
         if self.options.expression:
-            yield from self._animate(self.heads[0], clips[0], fps, path)
+            for head, clip in zip(self.heads, clips, strict=True):
+                yield from self._animate(head, clip, fps, path)
         self.state.summary |= {"frames": measurement.frames, "measured_before": measurement.cached}
 
     def _animate(self, head: Head, clip: Performance, fps: Fraction, sound: Path | None) -> Iterator[Event]:
         """The animated head of a clip, its curves and its video."""
         folder = self.ctx.out_dir
+        several = len(self.heads) > 1
+        stem, whose = (f"_{head.number:02d}", f" of head {head.number}") if several else ("", "")
         vertices = head.rest.vertices(np.zeros(len(NAMES)))
         rising = np.concatenate([[True], np.diff(clip.times) > 0])
         exports.write_head(
-            folder / "animated.glb", head.rest, vertices, head.texture, _frames(clip, rising), self.options.head_motion
+            folder / f"animated{stem}.glb",
+            head.rest,
+            vertices,
+            head.texture,
+            _frames(clip, rising),
+            self.options.head_motion,
         )
-        self._add("animated", "animated.glb", "model3d", "Animated head (GLB, 52 morph targets)")
-        exports.write_curves(folder, "curves", clip.times, clip.seen, clip.weights, fps)
-        self._add("curves", "curves.csv", "table", "Expression curves (CSV, estimated)")
-        self._add("curves_json", "curves.json", "data", "Expression curves (JSON, estimated)")
-        self._add("curves_plot", "curves_plot.json", "plot", "Expression curves")
+        self._add("animated", f"animated{stem}.glb", "model3d", f"Animation{whose} (GLB, 52 morph targets)")
+        exports.write_curves(folder, f"curves{stem}", clip.times, clip.seen, clip.weights, fps)
+        self._add("curves", f"curves{stem}.csv", "table", f"Expression curves{whose} (CSV, estimated)")
+        self._add("curves_json", f"curves{stem}.json", "data", f"Expression curves{whose} (JSON, estimated)")
+        self._add("curves_plot", f"curves{stem}_plot.json", "plot", f"Expression curves{whose}")
         limits = self.ctx.settings.limits
         with (
-            VideoWriter(folder / "animated.mp4", fps, (CLIP_SIDE, CLIP_SIDE), audio_from=sound, limits=limits) as video,
+            VideoWriter(
+                folder / f"animated{stem}.mp4", fps, (CLIP_SIDE, CLIP_SIDE), audio_from=sound, limits=limits
+            ) as video,
             BackgroundWriter(video.write, depth=4) as encoder,
         ):
             for i, moved in enumerate(head.rest.moving(clip.weights)):
@@ -261,7 +277,7 @@ class FacemeshEngine:
                 if i % REPORT == 0:
                     yield Progress("animate", i, clip.count, "Drawing the head")
                     self.ctx.check()
-        self._add("video", "animated.mp4", "video", "Animated head (MP4)")
+        self._add("video", f"animated{stem}.mp4", "video", f"Animated head{whose} (MP4)")
         self.state.summary["seconds"] = round(float(clip.times[-1] - clip.times[0]), 2)
 
     # Somebody else's expression
