@@ -11,7 +11,7 @@ from pipelines.render.skinned import SkinnedBody, picture
 from pipelines.render.udp import udp_frame
 
 Array = np.ndarray
-SHEET_SIDE = 768
+SHEET_SIDE = 640
 SHEET_VIEWS = (0.0, 180.0, 90.0, -90.0, 35.0, -145.0)  # degrees by which the character is turned in them
 _STRETCH = 55.0  # degrees by which arms are lifted in every second drawing, so that what they hide is shown
 _LOWERED = 40.0
