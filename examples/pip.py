@@ -24,7 +24,7 @@ from pipelines.render.udp import UdpConvention
 NAMES = ("front", "back", "left", "right")
 VIEWS = (0.0, 180.0, 90.0, -90.0)
 SIDE = 512
-CARD = (360, 360)
+CARD = (384, 256)  # of the shape in which cards show pictures
 PAPER = (244, 241, 234)
 SHOTS = {"dance": 0.30, "wave": 0.45}  # share of the clip that its card shows
 

@@ -19,10 +19,10 @@ from models.conr.network import OPAQUE, Conr, Sheet
 from models.runtime.cache import ModelCache, ModelSpec
 from models.runtime.errors import InputError
 from models.runtime.gpu import gpu
-from models.runtime.settings import Limits, Settings
+from models.runtime.settings import Settings
 from models.runtime.weights import WeightsStore
 from pipelines.base import RunContext
-from pipelines.character.bodies import character_body, person_body
+from pipelines.character.bodies import character_body, driving_body
 from pipelines.character.crop import (
     CropRecord,
     crop_image,
@@ -37,14 +37,12 @@ from pipelines.character.stage import Stage
 from pipelines.character.udp_files import read_udp, udp_mask
 from pipelines.character.work import CharacterWork
 from pipelines.media.image import read_image_rgba
-from pipelines.render.skinned import SkinnedBody
 from pipelines.render.udp import UdpConvention, udp_frame
 
 Array = np.ndarray
 WEIGHTS = dict(
     zip(checkpoint.PARTS, ("conr-udpparser", "conr-pose-encoder", "conr-shader", "conr-decoder"), strict=True)
 )
-SMPLX_WEIGHTS = "smplx-neutral"
 SPAN = 24  # frames that travel to the network's process together
 KEPT_SHEETS = 2
 UDP_SAMPLES = 3
@@ -160,25 +158,13 @@ class ConrEngine:
         self._stage: Stage | None = None
         self.size = work.size
         if work.motion is not None:
-            self._stage = Stage(self._driver(limits), work.motion, options.view, work.size)
+            body = driving_body(work.sheet, work.motion, options.conr.driver, ctx)
+            self._stage = Stage(body, work.motion, options.view, work.size)
             self._values, _ = UdpConvention().values(self._stage.body.rest)
         else:
             first = self._given(0)
             self.size = (first.shape[1], first.shape[0])
         self._empty = 0
-
-    def _driver(self, limits: Limits) -> SkinnedBody:
-        """The body whose surface tells the pose."""
-        sheet, wanted = self.work.sheet, self.options.conr.driver
-        has_body = sheet.model is not None or sheet.built_in
-        if wanted == "character" and not has_body:
-            raise InputError("The driving body is to be the character itself, but only drawings were given")
-        if wanted in ("auto", "character") and has_body:
-            return character_body(sheet, limits)
-        installed = self.ctx.weights.installed(SMPLX_WEIGHTS)
-        if wanted == "smplx" or (wanted == "auto" and installed):
-            return person_body(self.work.motion, self.ctx.weights.path(SMPLX_WEIGHTS))
-        return person_body(self.work.motion, None)
 
     def _given(self, index: int) -> Array:
         """A frame of the motion as it came: UDP (H, W, 4) float32, or drawing (H, W, 4) uint8."""

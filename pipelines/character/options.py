@@ -24,6 +24,9 @@ class OutputOptions(Options):
     keep_sound: bool = Field(
         True, title="Keep the sound", description="Without music of its own the mp4 gets the driving video's sound"
     )
+    udp: bool = Field(
+        False, title="UDP frames", description="Also write the motion as UDP frames (NPZ in a ZIP), as CoNR reads them"
+    )
     sprite_side: int = Field(192, ge=32, le=512, title="Sprite size", description="Longer side of a sprite in pixels")
 
 

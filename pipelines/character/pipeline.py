@@ -28,6 +28,7 @@ from pipelines.character.moving import Moving, resolve
 from pipelines.character.options import CharacterOptions
 from pipelines.character.outputs import ResultWriter, Sound
 from pipelines.character.state import CharacterState
+from pipelines.character.udp_export import write_udps
 from pipelines.character.work import CharacterEngine, CharacterWork
 from pipelines.media.audio import has_sound, probe_audio
 from pipelines.media.queues import BackgroundWriter, prefetch
@@ -125,6 +126,8 @@ class CharacterPipeline:
         began = time.perf_counter()
         yield from self._draw(engine, work, plan, options, ctx, state)
         seconds = time.perf_counter() - began
+        if options.output.udp and work.motion is not None:
+            state.outputs.append((yield from write_udps(work, options, ctx)))
         state.outputs += moving.outputs if moving else []
         state.warnings += [*(moving.notes if moving else ()), *engine.notes]
         state.summary |= {

@@ -28,6 +28,7 @@ ID = "character"
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 WORDS = {
     "draw": "Drawing the frames",
+    "udp": "Writing the UDP frames",
     "body_prepare": "Looking at the video",
     "body_measure": "Following the dancer",
     "body_regress": "Following the dancer",
@@ -41,7 +42,7 @@ class CharacterTab(PipelineTab):
     """Adds the motion, music and a background picture to the plain tab."""
 
     run_label = "Let it dance"
-    drop_label = "The character: drawings (PNG with transparency) or a 3D model (GLB, VRM); empty: Pip"
+    drop_label = "Character: drawings or GLB"
     empty = (
         "Your dance appears here",
         "Add drawings of one character or a 3D model, and choose a motion: a built-in one, a BVH file, a result of the "
@@ -66,10 +67,11 @@ class CharacterTab(PipelineTab):
 
     def draw_more(self) -> Sequence[Component]:
         """The motion, music and the background picture."""
+        html.block(html.note("Both may stay empty: without a character Pip dances, without a motion the built-in one."))
         self.motion = gr.File(
-            label="The motion: a video, BVH, Body result or UDP frames; empty: the built-in one chosen below",
+            label="Motion: video, BVH, NPZ or UDPs",
             file_count="multiple",
-            height=110,
+            height=130,
             elem_id=f"{ID}-motion",
         )
         with gr.Accordion("Music and background picture", open=False, elem_id=f"{ID}-extras"):
