@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -24,6 +25,7 @@ FEW = 10  # valid pixels up to which a depth picture has no range
 GAP = 8  # pixels of white between the parts of a joined picture
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
 BORDER = 8 / 256  # share of each side that splats are trimmed by
+SHADES = 256  # colours of the depth map
 FAR_QUANTILE = 0.9  # splats farther than this share of their view are dropped
 
 
@@ -136,11 +138,21 @@ def write_results(path: Path, views: Da3Views, mini: bool) -> Path:
     return write_npz(path, npz_fields(views, mini))
 
 
+@lru_cache(maxsize=1)
+def _spectral_table() -> NDArray[np.float64]:
+    from matplotlib import colormaps  # loads slowly
+
+    return colormaps["Spectral"](np.arange(SHADES))[:, :3]
+
+
 def spectral(values: NDArray[np.floating]) -> NDArray[np.float64]:
     """Values in [0, 1] (..., H, W) -> colours (..., H, W, 3) in [0, 1]."""
-    from matplotlib import colormaps
+    return _spectral_table()[_shade(values)]
 
-    return colormaps["Spectral"](values)[..., :3]
+
+def _shade(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Which of the map's colours stands for a value in [0, 1]."""
+    return np.minimum(values * SHADES, SHADES - 1).astype(np.uint8)
 
 
 def depth_colours(depth: NDArray[np.floating], limits: tuple[float, float] | None = None) -> NDArray[np.float64]:
@@ -148,6 +160,11 @@ def depth_colours(depth: NDArray[np.floating], limits: tuple[float, float] | Non
 
     ``limits`` is a fixed range of inverse depth.
     """
+    return spectral(_nearness(depth, limits))
+
+
+def _nearness(depth: NDArray[np.floating], limits: tuple[float, float] | None) -> NDArray[np.floating]:
+    """Depth (H, W) as 0 (nearest) to 1 (farthest), linear in inverse depth."""
     valid = depth > 0
     inverse = np.zeros_like(depth)
     inverse[valid] = 1.0 / depth[valid]
@@ -158,12 +175,12 @@ def depth_colours(depth: NDArray[np.floating], limits: tuple[float, float] | Non
         low, high = limits
     if low == high:
         low, high = low - 1e-6, high + 1e-6
-    return spectral(1 - ((inverse - low) / (high - low)).clip(0, 1))
+    return 1 - ((inverse - low) / (high - low)).clip(0, 1)
 
 
 def depth_picture(depth: NDArray[np.floating]) -> NDArray[np.uint8]:
     """``depth_colours`` as bytes, truncated."""
-    return (depth_colours(depth) * 255).astype(np.uint8)
+    return (_spectral_table() * 255).astype(np.uint8)[_shade(_nearness(depth, None))]
 
 
 def log_depth_limits(depth: torch.Tensor) -> tuple[float, float]:

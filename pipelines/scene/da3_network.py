@@ -20,16 +20,19 @@ from models.runtime.settings import Settings
 from models.runtime.weights import WeightsStore
 from pipelines.scene.da3_inference import Da3Settings, Da3Views, run_batch
 from pipelines.scene.da3_preprocess import Processed
-from pipelines.scene.options import DA3_VARIANTS
+from pipelines.scene.options import DA3_VARIANTS, Precision
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A variant, the released folder that holds it, and whether its backbone computes in half precision if it gains."""
+    """A variant, the released folder that holds it, and the precision of its backbone's products.
+
+    ``auto`` is half where the device gains from it, ``half`` also on a processor.
+    """
 
     variant: str
     folder: Path
-    half: bool = True
+    precision: Precision = "auto"
 
     @property
     def config(self) -> Config:
@@ -60,12 +63,19 @@ class Checkpoint:
         """For the model cache."""
 
         def ready(device: torch.device) -> torch.nn.Module:
-            return load(self.folder, device, compute_dtype(device) if self.half else torch.float32)
+            return load(self.folder, device, self._dtype(device))
 
-        return ModelSpec(f"{self.variant}{'' if self.half else '-float32'}@{self.folder}", ready)
+        return ModelSpec(
+            f"{self.variant}{'' if self.precision == 'auto' else f'-{self.precision}'}@{self.folder}", ready
+        )
+
+    def _dtype(self, device: torch.device) -> torch.dtype:
+        if self.precision == "float32":
+            return torch.float32
+        return torch.bfloat16 if self.precision == "half" and device.type == "cpu" else compute_dtype(device)
 
 
-def choose_checkpoint(name: str, weights: WeightsStore, half: bool = True) -> Checkpoint:
+def choose_checkpoint(name: str, weights: WeightsStore, precision: Precision = "auto") -> Checkpoint:
     """The checkpoint asked for; ``auto`` takes the one DA3_MODEL_DIR names, else the most capable one installed.
 
     Raises:
@@ -76,7 +86,7 @@ def choose_checkpoint(name: str, weights: WeightsStore, half: bool = True) -> Ch
     if name == "auto" and asked:
         folder = Path(asked).expanduser()
         if not folder.is_dir():
-            return Checkpoint(variant(asked).name, weights.path(variant(asked).name), half)
+            return Checkpoint(variant(asked).name, weights.path(variant(asked).name), precision)
     found = [v for v in DA3_VARIANTS if weights.installed(v)]
     if name == "auto":
         given = [v for v in found if weights.status(v).where == "given"]
@@ -86,7 +96,7 @@ def choose_checkpoint(name: str, weights: WeightsStore, half: bool = True) -> Ch
                 "`python -m studio weights get da3-small`"
             )
         name = (given or found)[0]
-    return Checkpoint(name, weights.path(name), half)
+    return Checkpoint(name, weights.path(name), precision)
 
 
 def working_bytes(shape: tuple[int, ...], checkpoint: Checkpoint, head_views: int) -> int:

@@ -69,7 +69,7 @@ def wants_splats(options: Da3Options) -> bool:
 
 
 def _checkpoint(options: Da3Options, ctx: RunContext) -> Checkpoint:
-    return choose_checkpoint(options.variant, ctx.weights, options.precision == "auto")
+    return choose_checkpoint(options.variant, ctx.weights, options.precision)
 
 
 def infer(source: SceneSource, options: SceneOptions, ctx: RunContext) -> Iterator[Event]:

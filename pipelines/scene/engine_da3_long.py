@@ -135,7 +135,7 @@ def _fingerprint(
     for photo in photos:
         digest.update(hashlib.sha256(photo.path.read_bytes()).digest())
     weights = (checkpoint.folder / WEIGHTS).stat()
-    model = [checkpoint.variant, checkpoint.half, weights.st_size, weights.st_mtime_ns]
+    model = [checkpoint.variant, checkpoint.precision, weights.st_size, weights.st_mtime_ns]
     request = settings.request
     how = [settings.resolution, settings.method, request.ray_poses, request.strategy, layer]
     digest.update(json.dumps([model, how, parts]).encode())
