@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
-import plotly.graph_objects as go
 
 from models.geometry.cameras import camera_centers, resize_intrinsics, transform_points
 from models.runtime.settings import Limits
@@ -81,27 +81,22 @@ def write_camera_plot(prediction: Prediction, cloud: Cloud, out_dir: Path) -> Ou
 
     T = upright(prediction.extrinsics, cloud.points)
 
-    def axes(points: np.ndarray) -> dict[str, list[float | None]]:
-        turned = transform_points(T, points)
+    def trace(name: str, points: np.ndarray, **more: object) -> dict[str, object]:
+        turned = transform_points(T, points).round(5)
         columns = (turned[:, 0], -turned[:, 2], turned[:, 1])  # plotly's z is up
-        return {
-            k: [None if np.isnan(v) else round(float(v), 5) for v in c] for k, c in zip("xyz", columns, strict=True)
-        }
+        numbers = {k: [None if np.isnan(v) else v for v in c.tolist()] for k, c in zip("xyz", columns, strict=True)}
+        return {"type": "scatter3d", "name": name, **numbers, **more}
 
     colors = [f"rgb({r},{g},{b})" for r, g, b in cloud.colors[chosen].tolist()]
-    figure = go.Figure(
-        [
-            go.Scatter3d(
-                **axes(cloud.points[chosen]), mode="markers", marker={"size": 1.5, "color": colors}, name="points"
-            ),
-            go.Scatter3d(
-                **axes(path), mode="lines+markers", text=list(prediction.names), marker={"size": 3}, name="path"
-            ),
-            go.Scatter3d(**axes(lines), mode="lines", name="cameras"),
-        ]
-    )
-    figure.update_layout(scene={"aspectmode": "data"}, margin={"l": 0, "r": 0, "t": 0, "b": 0})
-    (out_dir / "cameras.json").write_text(figure.to_json())
+    figure = {  # written as it is, because building it with plotly checks every colour, which takes seconds
+        "data": [
+            trace("points", cloud.points[chosen], mode="markers", marker={"size": 1.5, "color": colors}),
+            trace("path", path, mode="lines+markers", text=list(prediction.names), marker={"size": 3}),
+            trace("cameras", lines, mode="lines"),
+        ],
+        "layout": {"scene": {"aspectmode": "data"}, "margin": {"l": 0, "r": 0, "t": 0, "b": 0}},
+    }
+    (out_dir / "cameras.json").write_text(json.dumps(figure, allow_nan=False))
     return Output("camera_plot", "cameras.json", "plot", "Camera path")
 
 
