@@ -16,6 +16,7 @@ from models.runtime.errors import InputError
 from pipelines.base import Output, RunContext
 from pipelines.export.archive import write_zip
 from pipelines.export.colmap import write_model
+from pipelines.export.glb import robust_extent
 from pipelines.export.npz import read_npz, write_npz
 from pipelines.export.splat import Gaussians, write_splat_ply
 from pipelines.media.image import write_image
@@ -29,6 +30,7 @@ from pipelines.scene.splat_render import render_many
 from pipelines.scene.splat_trajectory import FPS, trajectory
 
 STORED = "da3.npz"
+VIEWER_EXTENT = 3.2  # diagonal of what the viewer of splats shows whole
 _CRF = {"low": 28, "medium": 23, "high": 18}
 _SPLATS = ("means", "scales", "rotations", "harmonics", "opacities")
 
@@ -88,7 +90,7 @@ def write_further(prediction: Prediction, options: Da3Options, ctx: RunContext) 
     if options.export_feat and "feat_vis" not in options.exports:
         outputs += _features(views, folder / "feat_vis", options.feat_vis_fps)
     if views.gaussians is not None:
-        outputs.append(write_viewer_splats(views, prediction, ctx.out_dir / "splats.ply"))
+        outputs.append(write_viewer_splats(views, ctx.out_dir / "splats.ply"))
     return [Output(o.role, Path(o.path).relative_to(ctx.out_dir).as_posix(), o.kind, o.title) for o in outputs]
 
 
@@ -180,14 +182,14 @@ def write_splat_video(views: Da3Views, options: Da3Options, folder: Path, device
     return Output("gs_video", str(target), "video", f"Splats, path {options.gs_trajectory}")
 
 
-def write_viewer_splats(views: Da3Views, prediction: Prediction, path: Path) -> Output:
-    """Splats turned upright and in the prediction's units, for the viewer."""
+def write_viewer_splats(views: Da3Views, path: Path) -> Output:
+    """Splats for the viewer of the page: level, with y down as viewers of splats expect, and as large as its first look
+    from five units away shows whole."""
     found = rules.splats(views.gaussians, views.depth, rules.SplatRules(far=0.98))
     if not len(found):
         raise InputError("No splat is left of these photos; use a larger resolution")
-    known = (prediction.depth > 0) & (views.depth > 0)
-    factor = float(np.median(prediction.depth[known] / views.depth[known])) * views.scale_factor if known.any() else 1.0
-    T = upright(prediction.extrinsics, found.means * factor)
+    factor = VIEWER_EXTENT / robust_extent(found.means)
+    T = rules.FLIP @ upright(views.extrinsics, found.means * factor)
     write_splat_ply(path, moved(found, T, factor))
     return Output("splats", str(path), "splat", "Gaussian splats")
 

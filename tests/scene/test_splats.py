@@ -10,12 +10,19 @@ import torch
 
 from models.depth_anything_3.gaussians import make_gaussians
 from models.runtime.settings import Limits
+from pipelines.export.glb import robust_extent
 from pipelines.export.splat import Gaussians
 from pipelines.media.video import probe
-from pipelines.scene.da3_files import load_views, moved, save_views, write_splat_video, write_viewer_splats
+from pipelines.scene.da3_files import (
+    VIEWER_EXTENT,
+    load_views,
+    moved,
+    save_views,
+    write_splat_video,
+    write_viewer_splats,
+)
 from pipelines.scene.da3_inference import Da3Views
 from pipelines.scene.options import Da3Options
-from pipelines.scene.prediction import Prediction
 from pipelines.scene.splat_render import render
 from pipelines.scene.splat_trajectory import trajectory
 
@@ -48,18 +55,16 @@ def test_the_files(views: Da3Views, tmp_path: Path) -> None:
     video = write_splat_video(views, Da3Options(gs_trajectory="interpolate", gs_video_quality="low"), tmp_path)
     found = probe(Path(video.path), Limits())
     assert (found.width, found.height) == (2 * W + 8, H) and found.frames == 48
-    prediction = Prediction(
-        views.depth,
-        views.conf / 4,
-        views.depth < 0,
-        views.extrinsics[:, :3].astype(float),
-        views.intrinsics.astype(float),
-        views.images,
-        ("a", "b"),
-        np.full((N, 2), (H, W)),
-    )
-    splats = write_viewer_splats(views, prediction, tmp_path / "splats.ply")
-    assert splats.kind == "splat" and (tmp_path / "splats.ply").stat().st_size > 10_000
+    path = tmp_path / "splats.ply"
+    assert write_viewer_splats(views, path).kind == "splat"
+    head, _, body = path.read_bytes().partition(b"end_header\n")
+    columns = head.count(b"property float")
+    places = np.frombuffer(body, "<f4").reshape(-1, columns)[:, :3]
+    assert robust_extent(places) == pytest.approx(VIEWER_EXTENT, rel=1e-3)
+    # the viewer looks along +z with y down: what is far away lies at larger z, what is to the right at larger x
+    means = views.gaussians.means[0].numpy()
+    assert np.corrcoef(places[:, 0], places[:, 2])[0, 1] * np.corrcoef(means[:, 0], means[:, 2])[0, 1] > 0
+    np.testing.assert_allclose(np.median(places, axis=0), 0, atol=0.1)
 
 
 def test_pictures_do_not_change_when_world_and_camera_move_together(views: Da3Views) -> None:
