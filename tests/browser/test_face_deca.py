@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from models.runtime.weights_entry import read_registry
 from tests.browser import steps
 from tests.browser.conftest import ROOT, Server
 from tests.face import made_up
 
+TITLES = {entry.id: entry.title for entry in read_registry()}
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
@@ -57,10 +60,9 @@ def test_files_are_installed_on_the_page_and_drive_the_tab(server, open_page, ma
     page.locator("#models-table", has_text="DECA networks").wait_for()
     for name, path in made.items():
         install(page, name, path)
-        page.locator("#models-news", has_text="passed every check").wait_for(timeout=90_000)
-        page.wait_for_timeout(500)
+        page.locator("#models-news", has_text=f"{TITLES[name]} passed every check").wait_for(timeout=90_000)
     page.reload()
-    page.locator("#face-engine-line", has_text="DECA").wait_for()
+    page.locator("#face-engine-line", has_text=re.compile(r"^\s*DECA")).wait_for()
     portrait = Path(spec.origin).parent / "data" / "astronaut.png"
     page.set_input_files("#face-files input[type=file]", [str(portrait)])
     page.locator("#face-files .file-preview").wait_for()

@@ -89,11 +89,11 @@ def _deca(folder: Path) -> tuple[Any, Settings, Any, Any]:
     from models.deca.network import DecaCode
     from tests.face import made_up
 
-    files = DecaFiles(
-        made_up.write_networks(folder / "deca_model.tar"),
-        made_up.write_flame(folder / "generic_model.pkl"),
-        made_up.write_data(folder / "data"),
-    )
+    files = DecaFiles(folder / "deca_model.tar", folder / "generic_model.pkl", folder / "data")
+    if not files.networks.exists():
+        made_up.write_networks(files.networks)
+        made_up.write_flame(files.flame)
+        made_up.write_data(files.data)
     sizes = DecaConfig().code_sizes
     parts = {name: torch.zeros(1, size) for name, size in sizes.items()} | {"light": torch.zeros(1, 9, 3)}
     parts["cam"] = torch.tensor([[8.0, 0.0, 0.0]])
