@@ -11,6 +11,7 @@ from models.runtime.errors import WeightsMissing
 from models.runtime.weights import WeightsStore
 from pipelines.base import RunContext
 from pipelines.talk import alignment
+from pipelines.talk.face_networks import blur_confidence
 from pipelines.talk.lips import NetworkFile, parsing_masks, restored_faces, xseg_masks
 from pipelines.talk.options import BlendOptions
 
@@ -18,6 +19,8 @@ from pipelines.talk.options import BlendOptions
 LOWER_FACE = (234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454,
               425, 360, 4, 131, 205)  # fmt: skip
 SHARP_ENOUGH = 90.0  # variance of the Laplacian of the face at 256 pixels from which nothing is restored
+ATTRIBUTES = "heygem-face-attr"
+BLURRED = 0.3  # confidence of the attribute network from which a face is restored, as in the original
 HYSTERESIS = 1.25  # how much sharper a face must be for restoring to stop
 _FILES = {
     "parsing": (("bisenet", "bisenet-79999"), ("bisenet", "heygem-bisenet")),
@@ -44,6 +47,9 @@ class Blender:
         self._mask_file = None if options.mask == "landmarks" else file_for(options.mask, ctx.weights)
         self._restore_file = None if options.restore == "off" else file_for("restore", ctx.weights)
         self._restoring = False
+        self._attributes = None
+        if options.restore == "auto" and ctx.weights.installed(ATTRIBUTES):
+            self._attributes = NetworkFile(ATTRIBUTES, ctx.weights.path(ATTRIBUTES))
 
     def paste(
         self,
@@ -104,7 +110,14 @@ class Blender:
         return count
 
     def _blurred(self, crop: np.ndarray) -> bool:
-        """Whether a face needs sharpening; once it does it must get clearly sharper until it no longer does."""
+        """Whether a face needs sharpening; once it does it must get clearly sharper until it no longer does.
+
+        By HeyGem's attribute network where that is installed, else by how strong the finest detail is.
+        """
+        if self._attributes is not None:
+            blur = float(blur_confidence(self._attributes, self._settings, crop[None])[0])
+            self._restoring = blur > BLURRED / (HYSTERESIS if self._restoring else 1.0)
+            return self._restoring
         grey = cv2.cvtColor(cv2.resize(crop, (256, 256), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
         sharp = float(cv2.Laplacian(grey, cv2.CV_32F).var())
         self._restoring = sharp < SHARP_ENOUGH * (HYSTERESIS if self._restoring else 1.0)

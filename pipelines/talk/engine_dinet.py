@@ -43,7 +43,7 @@ class DinetEngine(NetworkEngine):
         rows = network_input(np.rint(samples * 32767).astype(np.int16))[0]
         scores = letter_scores(listener, ctx.settings, rows)[::2]
         self._scores = np.pad(scores, ((AROUND, AROUND), (0, 0)))
-        self._points = {s.face.number: to_68(s.face.points) for s in work.speakers}
+        self._points = {s.face.number: _points(work, s) for s in work.speakers}
         self._radius = {s.face.number: self._steady_radius(s) for s in work.speakers}
         self._references = {s.face.number: self._choose_references(s) for s in work.speakers}
 
@@ -96,3 +96,9 @@ class DinetEngine(NetworkEngine):
         reader = VideoReader(self.work.source, limits, times=times)
         for index, frame in zip(indices, reader, strict=True):
             yield index, frame.rgb
+
+
+def _points(work: TalkWork, speaker: Speaker) -> np.ndarray:
+    """The 68 landmarks (F, 68, 2) of a speaker, by HeyGem's networks where they followed it."""
+    other = work.followed.get(speaker.face.number)
+    return other.points if other is not None else to_68(speaker.face.points)

@@ -14,7 +14,7 @@ from pipelines.talk.engine_network import Box, NetworkEngine
 from pipelines.talk.lips import NetworkFile, wav2lip_faces
 from pipelines.talk.options import TalkOptions
 from pipelines.talk.schedule import Shown
-from pipelines.talk.work import Speaker, TalkWork
+from pipelines.talk.work import Followed, Speaker, TalkWork
 
 WEIGHTS = (("wav2lip-gan",), ("wav2lip",))
 BELOW = 0.05  # of the box's height added under the chin, as the original's padding does
@@ -32,7 +32,7 @@ class Wav2LipEngine(NetworkEngine):
         samples = read_audio(work.voice, RATE, ctx.settings.limits, 0.0, options.preview_seconds or None)
         samples = samples + np.random.default_rng(0).normal(0, NOISE, len(samples)).astype(np.float32)
         self._mel = wav2lip_mel(samples)
-        self._boxes = {s.face.number: face_boxes(s) for s in work.speakers}
+        self._boxes = {s.face.number: face_boxes(s, work.followed.get(s.face.number)) for s in work.speakers}
 
     def box(self, speaker: Speaker, source: int) -> Box:
         x0, y0, x1, y1 = (int(v) for v in self._boxes[speaker.face.number][source])
@@ -51,14 +51,18 @@ class Wav2LipEngine(NetworkEngine):
         return np.pad(part, ((0, 0), (0, MEL_STEPS - part.shape[1])), constant_values=-4.0)
 
 
-def face_boxes(speaker: Speaker) -> np.ndarray:
-    """(F, 4) x0, y0, x1, y1 around the landmarks of every source frame, smoothed; unseen ones take a neighbour's."""
-    face = speaker.face
-    seen = np.flatnonzero(face.seen)
-    points = face.points[seen][..., :2]
-    low, high = points.min(axis=1), points.max(axis=1)
-    tight = np.concatenate([low, high], axis=1)
+def face_boxes(speaker: Speaker, other: Followed | None = None) -> np.ndarray:
+    """(F, 4) x0, y0, x1, y1 around a speaker in every source frame, smoothed; unseen ones take a neighbour's.
+
+    From the landmarks, or where other networks followed the speaker from their boxes.
+    """
+    seen = np.flatnonzero(other.seen if other is not None else speaker.face.seen)
+    if other is not None:
+        tight = other.boxes[seen].astype(float)
+    else:
+        points = speaker.face.points[seen][..., :2]
+        tight = np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1)
     tight[:, 3] += BELOW * (tight[:, 3] - tight[:, 1])
     smooth = smooth_boxes(tight.astype(np.int64))
-    nearest = np.abs(np.arange(len(face.seen))[:, None] - seen[None]).argmin(axis=1)
+    nearest = np.abs(np.arange(len(speaker.face.seen))[:, None] - seen[None]).argmin(axis=1)
     return smooth[nearest]

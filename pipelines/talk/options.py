@@ -34,6 +34,11 @@ class StillOptions(Options):
 class BlendOptions(Options):
     """How the lip networks' picture is put back into the face."""
 
+    follow: Literal["built-in", "heygem"] = Field(
+        "built-in",
+        title="Following the face",
+        description="What places the lip networks: the face mesh, or HeyGem's SCRFD, PFPLD and WHENet files",
+    )
     mask: Literal["landmarks", "parsing", "xseg"] = Field(
         "landmarks",
         title="Mask",

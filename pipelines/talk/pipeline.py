@@ -33,6 +33,7 @@ from pipelines.media.image import write_image
 from pipelines.media.sniff import describe, sniff
 from pipelines.media.video import BackgroundWriter, VideoWriter, prefetch, probe
 from pipelines.talk import exports, voice
+from pipelines.talk.follow import followed
 from pipelines.talk.marks import METADATA, stamps
 from pipelines.talk.options import TalkOptions
 from pipelines.talk.schedule import back_and_forth, frame_count
@@ -46,6 +47,7 @@ ENGINES = {
     "viseme": "pipelines.talk.engine_viseme:VisemeEngine",
 }
 FACE_FILES = ("mediapipe-face-detection-short-range", "mediapipe-face-landmark")
+FOLLOWED_BY_NETWORKS = ("dinet", "wav2lip")
 CRF = 16
 HIGHEST_FPS = 120
 FEWEST_DRAWN = 0.02  # share of frames with a usable face below which there is nothing to do
@@ -169,6 +171,12 @@ class TalkPipeline:
                 else:
                     yield event
         work = arrange(plan, options, speech, measurement)
+        if plan.engine in FOLLOWED_BY_NETWORKS and options.blend.follow == "heygem":
+            for step in followed(work, options, ctx):
+                if isinstance(step, TalkWork):
+                    work = step
+                else:
+                    yield step
         drawn = float((np.max([s.weight for s in work.speakers], axis=0) > 0).mean())
         if drawn < FEWEST_DRAWN:
             raise InputError(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -28,8 +28,20 @@ class Speaker:
 
 
 @dataclass(frozen=True)
+class Followed:
+    """A speaker seen by other networks, per source frame: ``seen`` (F,) bool, ``points`` (F, 68, 2) and ``boxes``
+    (F, 4) x0, y0, x1, y1 in pixels, ``angles`` (F, 3) yaw, pitch, roll in degrees (0 where not measured)."""
+
+    seen: np.ndarray
+    points: np.ndarray
+    boxes: np.ndarray
+    angles: np.ndarray
+
+
+@dataclass(frozen=True)
 class TalkWork:
-    """Everything an engine needs for its frames. ``indices`` (N,) names the source frame of each output frame."""
+    """Everything an engine needs for its frames. ``indices`` (N,) names the source frame of each output frame;
+    ``followed`` holds, by face number, what networks besides the built-in ones saw."""
 
     source: Path
     voice: Path
@@ -40,6 +52,7 @@ class TalkWork:
     speech: Speech
     indices: np.ndarray
     curves: np.ndarray
+    followed: Mapping[int, Followed] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -67,9 +80,12 @@ class TalkEngine(Protocol):
         ...
 
 
-def speaker(face: FaceTrack, max_turn: float, fps: float) -> Speaker:
-    """How much of a face is drawn in each source frame: nothing where it is unseen or turned away."""
+def speaker(face: FaceTrack, max_turn: float, fps: float, allowed: np.ndarray | None = None) -> Speaker:
+    """How much of a face is drawn in each source frame: nothing where it is unseen, turned away, or not ``allowed``
+    (F,)."""
     usable = face.seen & ~face.turned_away(max_turn, 0.8 * max_turn)
+    if allowed is not None:
+        usable &= allowed
     if len(usable) < 3:
         return Speaker(face, usable.astype(float))
     width = max(1, round(FADE_SECONDS * fps))

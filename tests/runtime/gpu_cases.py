@@ -22,6 +22,7 @@ from models.talking.gfpgan import Gfpgan
 from models.talking.wav2lip import Wav2Lip
 from pipelines.talk.lips import NetworkFile
 from tests.scene.da3_folder import write_folder
+from tests.talk.onnx_standin import scrfd_heads, write_onnx
 
 Case = Callable[[Path], tuple[tuple[Any, ...], dict[str, Any]]]
 
@@ -120,6 +121,16 @@ def deca_in_photo(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (files, settings, _pictures(1, 60, 80)[0], code, np.eye(3)[None]), {}
 
 
+def _onnx(shape: tuple[int, ...], outputs: list[np.ndarray], side: int) -> Case:
+    """A call of a function that reads an ONNX file, on one square picture."""
+
+    def call(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        path = write_onnx(folder / "network.onnx", shape, outputs)
+        return (NetworkFile("onnx", path), Settings(device="cpu"), _pictures(1, side, side)), {}
+
+    return call
+
+
 CASES: dict[str, Case] = {
     "pipelines.face.deca_network.encode": deca_encode,
     "pipelines.face.deca_network.decode": deca_decode,
@@ -131,10 +142,14 @@ CASES: dict[str, Case] = {
     "pipelines.talk.lips.dinet_faces": dinet,
     "pipelines.talk.lips.parsing_masks": parsing,
     "pipelines.talk.lips.restored_faces": restoring,
+    "pipelines.talk.lips.xseg_masks": _onnx((1, 256, 256, 3), [np.zeros((1, 256, 256, 1))], 256),
+    "pipelines.talk.face_networks.detected": _onnx((1, 3, 64, 64), scrfd_heads(64, (10, 10, 50, 50)), 80),
+    "pipelines.talk.face_networks.landmarks_98": _onnx((1, 3, 112, 112), [np.zeros((1, 196))], 90),
+    "pipelines.talk.face_networks.head_poses": _onnx((1, 3, 224, 224), [np.zeros((1, n)) for n in (120, 66, 66)], 90),
+    "pipelines.talk.face_networks.blur_confidence": _onnx((1, 3, 512, 512), [np.zeros((1, 10))], 512),
 }
 # Functions whose files tests cannot make; their arguments are of the same kinds as those of their neighbours.
 WITHOUT_SAMPLE = {
     "pipelines.face.deca_detect.fan_landmarks": "needs face-alignment's two published files",
     "pipelines.talk.lips.letter_scores": "reads a frozen TensorFlow graph",
-    "pipelines.talk.lips.xseg_masks": "reads an ONNX file",
 }

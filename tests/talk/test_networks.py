@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.runtime.errors import WeightsInvalid, WeightsMissing
+from models.runtime.errors import InputError, WeightsInvalid, WeightsMissing
 from models.runtime.onnx_session import OnnxNetwork
 from models.runtime.weights import WeightsStore
 from models.talking.checkpoint import prepare
@@ -23,8 +23,11 @@ from models.talking.wav2lip import Wav2Lip
 from pipelines.base import Inputs, RunContext, run
 from pipelines.media.image import read_image
 from pipelines.media.video import VideoReader, probe
-from pipelines.talk.options import TalkOptions
+from pipelines.talk.blend import LOWER_FACE, Blender
+from pipelines.talk.face_networks import to_68
+from pipelines.talk.options import BlendOptions, TalkOptions
 from pipelines.talk.pipeline import TalkPipeline
+from tests.talk.onnx_standin import field, scrfd_heads, varint, write_onnx
 
 
 class WithFiles(WeightsStore):
@@ -104,26 +107,14 @@ def test_auto_takes_the_network_once_it_is_there(ctx: RunContext, talk: Callable
     assert choose_engine(TalkPipeline(), "auto", with_files(ctx, wav2lip=wav2lip).weights).name == "wav2lip"
 
 
-def _field(number: int, payload: bytes) -> bytes:
-    return _number(number << 3 | 2) + _number(len(payload)) + payload
-
-
-def _number(value: int) -> bytes:
-    out = b""
-    while value > 0x7F:
-        out += bytes([value & 0x7F | 0x80])
-        value >>= 7
-    return out + bytes([value])
-
-
 def frozen_graph(arrays: Mapping[str, np.ndarray]) -> bytes:
     """A TensorFlow GraphDef of constants, as its schema says."""
     graph = b""
     for name, array in arrays.items():
-        shape = b"".join(_field(2, b"\x08" + _number(n)) for n in array.shape)
-        tensor = b"\x08\x01" + _field(2, shape) + _field(4, array.astype("<f4").tobytes())
-        attribute = _field(1, b"value") + _field(2, _field(8, tensor))
-        graph += _field(1, _field(1, name.encode()) + _field(2, b"Const") + _field(5, attribute))
+        shape = b"".join(field(2, b"\x08" + varint(n)) for n in array.shape)
+        tensor = b"\x08\x01" + field(2, shape) + field(4, array.astype("<f4").tobytes())
+        attribute = field(1, b"value") + field(2, field(8, tensor))
+        graph += field(1, field(1, name.encode()) + field(2, b"Const") + field(5, attribute))
     return graph
 
 
@@ -190,6 +181,81 @@ def test_dinet_end_to_end(ctx: RunContext, portrait: Path, voice: Path, tmp_path
     result = finished(own, portrait, voice, engine="dinet", mark=False, preview_seconds=0.12, blend={"batch": 2})
     assert result.engine == "dinet"
     assert probe(ctx.out_dir / "talk.mp4", ctx.settings.limits).frames == 3
+
+
+def heygem_files(folder: Path, portrait_side: int, yaw_bin: int = 60) -> dict[str, Path]:
+    """Stand-ins that see one face in the middle of a square picture, turned aside as told (60 is straight ahead)."""
+    size = 128
+    box = np.array([70.0, 30.0, 230.0, 250.0]) * size / portrait_side
+    yaw, pitch, roll = np.full((1, 120), -50.0), np.full((1, 66), -50.0), np.full((1, 66), -50.0)
+    yaw[0, yaw_bin], pitch[0, 33], roll[0, 33] = 50, 50, 50
+    points = np.random.default_rng(0).uniform(0.4, 0.6, (98, 2))
+    points[76:96, 1], points[51:60, 1], points[:33, 1] = 0.7, 0.5, 0.85
+    points[76, 0], points[82, 0] = 0.35, 0.65
+    return {
+        "heygem_scrfd": write_onnx(folder / "scrfd.onnx", (1, 3, size, size), scrfd_heads(size, box)),
+        "heygem_pfpld": write_onnx(folder / "pfpld.onnx", (1, 3, 112, 112), [points.reshape(1, 196)]),
+        "heygem_whenet": write_onnx(folder / "whenet.onnx", (1, 3, 224, 224), [yaw, pitch, roll]),
+    }
+
+
+def test_heygems_networks_place_the_mouth(
+    ctx: RunContext, portrait: Path, voice: Path, wav2lip: Path, tmp_path: Path
+) -> None:
+    chosen = {"engine": "wav2lip", "mark": False, "preview_seconds": 0.3, "blend": {"follow": "heygem"}}
+    own = with_files(ctx, wav2lip=wav2lip, **heygem_files(tmp_path, 300))
+    result = finished(own, portrait, voice, **chosen)
+    assert result.summary["untouched_frames"] == 0
+    # A face that WHENet sees from the side is left alone and counted; here that is every frame.
+    (tmp_path / "aside").mkdir()
+    aside = with_files(ctx, wav2lip=wav2lip, **heygem_files(tmp_path / "aside", 300, yaw_bin=88))
+    with pytest.raises(InputError, match="too far aside"):
+        finished(aside, portrait, voice, **chosen)
+    with pytest.raises(WeightsMissing, match="heygem-scrfd"):
+        finished(with_files(ctx, wav2lip=wav2lip), portrait, voice, **chosen)
+
+
+def test_ninety_eight_points_become_sixty_eight() -> None:
+    points = np.stack([np.arange(98.0), np.zeros(98)], axis=1)
+    found = to_68(points)[:, 0]
+    assert found.shape == (68,)
+    assert list(found[:17]) == list(range(0, 33, 2)) and list(found[48:]) == list(range(76, 96))
+    assert list(found[36:42]) == [60, 61.5, 62.5, 64, 65.5, 66.5]
+
+
+@pytest.mark.parametrize(("blur", "sharpened"), [(0.9, True), (0.1, False)])
+def test_the_attribute_network_decides_what_is_sharpened(
+    ctx: RunContext, tmp_path: Path, blur: float, sharpened: bool
+) -> None:
+    attributes = np.zeros((1, 10))
+    attributes[0, -2] = blur
+    face = np.zeros((1, 3, 512, 512))
+    own = with_files(
+        ctx,
+        heygem_face_attr=write_onnx(tmp_path / "attr.onnx", (1, 3, 512, 512), [attributes]),
+        heygem_gfpgan=write_onnx(tmp_path / "gfpgan.onnx", (1, 3, 512, 512), [face]),
+    )
+    blender = Blender(BlendOptions(restore="auto"), own)
+    mesh = np.random.default_rng(0).uniform(60, 240, (468, 3))
+    for name, at in ((33, (110, 120)), (133, (130, 120)), (362, (170, 120)), (263, (190, 120)), (1, (150, 150)),
+                     (61, (125, 180)), (291, (175, 180))):  # fmt: skip
+        mesh[name, :2] = at
+    frame = np.full((300, 300, 3), 90, np.uint8)
+    assert blender.restore(frame, [mesh]) == int(sharpened)
+
+
+def test_masks_by_xseg(ctx: RunContext, tmp_path: Path) -> None:
+    mask = np.zeros((1, 256, 256, 1))
+    mask[:, 128:] = 1
+    own = with_files(ctx, heygem_xseg=write_onnx(tmp_path / "xseg.onnx", (1, 256, 256, 3), [mask]))
+    blender = Blender(BlendOptions(mask="xseg", feather=0), own)
+    frame, made = np.zeros((200, 200, 3), np.uint8), np.full((200, 200, 3), 255, np.uint8)
+    mesh = np.random.default_rng(0).uniform(90, 110, (468, 3))
+    for place, name in enumerate(LOWER_FACE):
+        angle = 2 * np.pi * place / len(LOWER_FACE)
+        mesh[name, :2] = 100 + 90 * np.array([np.cos(angle), np.sin(angle)])
+    blender.paste(frame, made, (0, 200, 0, 200), mesh)
+    assert frame[150, 100, 0] == 255 and frame[50, 100, 0] == 0
 
 
 def test_onnx_files_tell_their_shapes(tmp_path: Path) -> None:
