@@ -12,20 +12,18 @@ from models.runtime.errors import InputError
 from models.runtime.settings import Settings
 from models.runtime.weights import WeightsStore
 from pipelines.base import Inputs, Pipeline
+from studio.cli.words import RESULTS, Flag, Words
 from studio.intake import assign
 from studio.runs import RunStore
 
 RENDER = "render"
-# (name, flags, help): what fills no option of its own.
-FLAGS = (
-    ("biggest", ("--biggest/--all",), "Draw only the person largest in each frame, or everybody."),
-)  # fmt: skip
-
-
-def adapt(given: dict[str, Any]) -> None:
-    """Puts what the further flags say where the options look for it."""
-    if given.get("biggest") is not None:
-        given["show_people"] = "biggest" if given["biggest"] else "all"
+_BIGGEST = Flag(
+    "biggest",
+    ("--biggest/--all",),
+    bool | None,
+    "Draw only the person largest in each frame, or everybody.",
+    panel=RESULTS,
+)
 
 
 def render(pipeline: Pipeline, given: Mapping[str, Any], words: list[str]) -> None:
@@ -80,3 +78,26 @@ def render(pipeline: Pipeline, given: Mapping[str, Any], words: list[str]) -> No
     if not given["quiet"]:
         print(file=sys.stderr)
     print(made)
+
+
+class BodyWords(Words):
+    """People to draw, and drawing what was saved again."""
+
+    flags = (_BIGGEST,)
+
+    def about_inputs(self, pipeline: Pipeline) -> str:
+        return f"{super().about_inputs(pipeline)} Or: {RENDER} RUN|FOLDER [VIDEO] draws what was saved again."
+
+    def adapt(self, given: dict[str, Any], formats: frozenset[str]) -> None:
+        if given.get("biggest") is not None:
+            given["show_people"] = "biggest" if given["biggest"] else "all"
+
+    def instead(self, pipeline: Pipeline, given: Mapping[str, Any]) -> bool:
+        words = list(given["inputs"])
+        if words[0] != RENDER:
+            return False
+        render(pipeline, given, words[1:])
+        return True
+
+
+WORDS = BodyWords()

@@ -9,22 +9,31 @@ from typing import Any
 
 from models.runtime.errors import InputError
 from pipelines.base import Inputs, Pipeline
+from studio.cli.words import Flag, Words
 from studio.intake import assign, counted
 from studio.runs import OutputRecord, RunRecord, RunStore
 
-# Flag names, the role they fill, whether several may be given, and what they are. The second spellings are CoNR's.
-FLAGS: tuple[tuple[tuple[str, ...], str, bool, str], ...] = (
-    (("--sheet", "--test_input_person_images"), "sheet", True, "Drawings of the character, or a folder of them."),
-    (("--sheet-udp",), "sheet_udp", True, "UDPs of the drawings, by the drawings' names."),
-    (("--model", "--glb"), "model", False, "A 3D character: GLB or VRM."),
-    (("--motion", "--test_input_poses_images"), "motion", True, "Video, BVH, motion file, UDP frames or their folder."),
-    (("--music",), "music", False, "Music for the mp4."),
-    (("--rig",), "rig", False, "The joints of a drawing: char_cfg.yaml."),
-    (("--mask",), "mask", False, "The mask of a drawing."),
-    (("--backdrop",), "backdrop", False, "The background picture."),
+# The second spellings are CoNR's.
+_MANY, _ONE = list[Path] | None, Path | None
+_FILES = (
+    Flag("sheet", ("--sheet", "--test_input_person_images"), _MANY, "Drawings of the character, or a folder of them."),
+    Flag("sheet_udp", ("--sheet-udp",), _MANY, "UDPs of the drawings, by the drawings' names."),
+    Flag("model", ("--model", "--glb"), _ONE, "A 3D character: GLB or VRM."),
+    Flag(
+        "motion",
+        ("--motion", "--test_input_poses_images"),
+        _MANY,
+        "Video, BVH, motion file, UDP frames or their folder.",
+    ),
+    Flag("music", ("--music",), _ONE, "Music for the mp4."),
+    Flag("rig", ("--rig",), _ONE, "The joints of a drawing: char_cfg.yaml."),
+    Flag("mask", ("--mask",), _ONE, "The mask of a drawing."),
+    Flag("backdrop", ("--backdrop",), _ONE, "The background picture."),
 )
-OUTPUT = (
+_OUTPUT = Flag(
+    "output",
     ("--output", "-o", "--test_output_dir"),
+    _ONE,
     "Write here: a file of the wanted format, or a folder for everything.",
 )
 # Further spellings of options, as CoNR names them.
@@ -42,9 +51,9 @@ def inputs_of(pipeline: Pipeline, given: Mapping[str, Any]) -> Inputs:
         InputError: a file is missing, or there is none.
     """
     named: dict[str, tuple[Path, ...]] = {}
-    for _, role, several, _ in FLAGS:
-        value = given[role]
-        paths = [Path(p) for p in (value or ())] if several else ([Path(value)] if value else [])
+    for flag in _FILES:
+        role, value = flag.name, given[flag.name]
+        paths = [Path(p) for p in (value or ())] if flag.kind is _MANY else ([Path(value)] if value else [])
         for path in paths:
             if not path.exists():
                 raise InputError(f"There is no file or folder {str(path)!r}")
@@ -93,3 +102,24 @@ def _copy(runs: RunStore, record: RunRecord, output: OutputRecord, target: Path)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(runs.file(record.id, output.path), target)
     return target
+
+
+class CharacterWords(Words):
+    """Each kind of file by its own flag, and the original's flags."""
+
+    flags = (*_FILES, _OUTPUT)
+    aliases = ALIASES
+    inputs_needed = False
+
+    def adapt(self, given: dict[str, Any], formats: frozenset[str]) -> None:
+        given["output_formats"] = given["output_formats"] or asked_formats(given["output"])
+        given["background"] = given["background"] or ("image" if given["backdrop"] else None)
+
+    def inputs(self, pipeline: Pipeline, given: Mapping[str, Any]) -> Inputs:
+        return inputs_of(pipeline, given)
+
+    def deliver(self, runs: RunStore, record: RunRecord, target: Path) -> list[Path]:
+        return deliver(runs, record, target)
+
+
+WORDS = CharacterWords()

@@ -12,12 +12,19 @@ from typing import Any
 
 from models.runtime.errors import InputError
 from pipelines.base import Inputs, Pipeline
+from studio.cli.words import Flag, Words
 from studio.intake import assign
 
-# Flag names, the parameter they fill, and what it is.
-FLAGS = (
-    (("--driver", "--exp-path", "-e"), "driver", "Photo or video whose expression the first head takes."),
-    (("--landmarks",), "landmarks", "Folder or file of landmarks (.txt, .mat), named like the photos."),
+_FLAGS = (
+    Flag(
+        "driver", ("--driver", "--exp-path", "-e"), Path | None, "Photo or video whose expression the first head takes."
+    ),
+    Flag(
+        "landmarks",
+        ("--landmarks",),
+        Path | None,
+        "Folder or file of landmarks (.txt, .mat), named like the photos.",
+    ),
 )
 TRANSFER = "transfer"
 # DECA's switches: those with a value, those that are true or false, and those that need nothing here.
@@ -104,3 +111,15 @@ def inputs_of(pipeline: Pipeline, given: Mapping[str, Any]) -> Inputs:
     if found:
         files["landmarks"] = tuple(found)
     return replace(inputs, files=files)
+
+
+class FaceWords(Words):
+    """Photos, the expression to take over, and landmarks beside the photos."""
+
+    flags = _FLAGS
+
+    def inputs(self, pipeline: Pipeline, given: Mapping[str, Any]) -> Inputs:
+        return inputs_of(pipeline, given)
+
+
+WORDS = FaceWords()

@@ -15,16 +15,13 @@ import typer
 
 from models.runtime.errors import InputError, StudioError
 from models.runtime.settings import Settings
-from pipelines.base import Inputs, Options, Pipeline
+from pipelines.base import Options, Pipeline
 from studio import forms
-from studio.cli import body, character, face, scene, talk
 from studio.cli.export import export, parse_formats
 from studio.cli.progress import follow
-from studio.intake import assign, wanted
+from studio.cli.words import RESULTS, words_of
 from studio.privacy import LOCAL_OWNER
 from studio.services import Studio
-
-_PANEL = "Results and machine"
 
 
 def add_stub(app: typer.Typer, pipeline_id: str) -> None:
@@ -44,8 +41,7 @@ def add_pipeline(app: typer.Typer, pipeline: Pipeline) -> None:
     specs = forms.specs(pipeline.options)
     parameters = [*_inputs(pipeline), *_machine(), *(_option(spec, _aliases(pipeline, spec, specs)) for spec in specs)]
     sign(command, parameters)
-    modes = f" Modes: {', '.join((*scene.MODES, *scene.SERVERS))}." if pipeline.id == "scene" else ""
-    app.command(pipeline.id, help=f"{pipeline.tagline} Takes {wanted(pipeline)}.{modes}")(command)
+    app.command(pipeline.id, help=words_of(pipeline.id).about(pipeline))(command)
 
 
 def read_options(pipeline: Pipeline, given: Mapping[str, Any]) -> Options:
@@ -73,38 +69,20 @@ def option_parameters(pipeline: Pipeline) -> list[inspect.Parameter]:
 
 
 def _run(pipeline: Pipeline, given: dict[str, Any]) -> None:
+    words = words_of(pipeline.id)
     formats = parse_formats(pipeline.id, given["export_format"])
-    if pipeline.id == "scene" and not given.get("da3_exports"):
-        given["da3_exports"] = ",".join(scene.asked_exports(formats)) or None
-    if pipeline.id == "body":
-        body.adapt(given)
-    if pipeline.id == "character":
-        given["output_formats"] = given["output_formats"] or character.asked_formats(given["output"])
-        given["background"] = given["background"] or ("image" if given["backdrop"] else None)
+    words.adapt(given, formats)
     options = read_options(pipeline, given)
-    paths = list(given["inputs"] or ())
-    if pipeline.id == "body" and paths[0] == body.RENDER:
-        body.render(pipeline, given, paths[1:])
+    if words.instead(pipeline, given):
         return
-    if pipeline.id == "scene" and len(paths) == 1 and paths[0] in scene.SERVERS:
-        from studio.cli.scene_serve import serve
-
-        serve(paths[0], given)
-        return
-    if pipeline.id == "scene":
-        paths = scene.by_mode(paths, given["image_extensions"])
-    named = {"talk": talk.inputs_of, "face": face.inputs_of, "character": character.inputs_of}.get(pipeline.id)
-    inputs: Inputs = named(pipeline, given) if named else assign(pipeline, paths)
-    server = scene.server_of(given) if pipeline.id == "scene" else given["server"]
-    if given.get("auto_cleanup"):
-        scene.empty(given["export_dir"])
+    inputs = words.inputs(pipeline, given)
+    server = words.server(given)
     if server:
         from studio.cli.remote import run_there
 
         run_there(server, pipeline, inputs, options, formats, given["export_dir"], given["quiet"])
         return
-    environment = {**os.environ, "DA3_MODEL_DIR": given["model_dir"]} if given.get("model_dir") else os.environ
-    settings = Settings.from_env(environment, device=given["device"])
+    settings = Settings.from_env(words.environment(given, os.environ), device=given["device"])
     with Studio.build(settings) as studio:
         job = studio.jobs.submit(
             pipeline.id, inputs, options, LOCAL_OWNER, title=given["title"] or "", keep="reference"
@@ -115,8 +93,7 @@ def _run(pipeline: Pipeline, given: dict[str, Any]) -> None:
         record = studio.runs.get(job.id)
         files = export(studio.runs, record, formats, given["export_dir"])
         if given.get("output"):
-            deliver = character.deliver if pipeline.id == "character" else talk.deliver
-            files = deliver(studio.runs, record, given["output"])
+            files = words.deliver(studio.runs, record, given["output"])
         if given["json"]:
             print(json.dumps(record.public() | {"folder": str(studio.runs.folder(job.id))}, indent=1))
             return
@@ -134,36 +111,21 @@ def _short(value: float | int | str | bool) -> str:
 
 
 def _inputs(pipeline: Pipeline) -> list[inspect.Parameter]:
-    about = f"{wanted(pipeline).capitalize()}."
-    if pipeline.id == "scene":
-        about = f"[{'|'.join(scene.MODES)}] then {wanted(pipeline)}; or {', '.join(scene.SERVERS)} alone: a server."
-        loose = parameter("inputs", list[str], typer.Argument(help=about, metavar="INPUT"))
-        more = [
-            parameter(name, kind, typer.Option(..., *flags, help=text, rich_help_panel=_PANEL), default)
-            for name, flags, kind, default, text in scene.FLAGS
-        ]
-        return [loose, *more]
-    if pipeline.id == "talk":
-        loose = parameter("inputs", list[str] | None, typer.Argument(help=about, metavar="[INPUT]"), default=None)
-        return [loose, *(parameter(n, Path | None, typer.Option(..., *f, help=h), None) for f, n, h in talk.FLAGS)]
-    if pipeline.id == "character":
-        loose = parameter("inputs", list[str] | None, typer.Argument(help=about, metavar="[INPUT]"), default=None)
-        named = [
-            parameter(role, (list[Path] if several else Path) | None, typer.Option(..., *flags, help=text), None)
-            for flags, role, several, text in character.FLAGS
-        ]
-        flags, text = character.OUTPUT
-        return [loose, *named, parameter("output", Path | None, typer.Option(..., *flags, help=text), None)]
-    loose = parameter("inputs", list[str], typer.Argument(help=about, metavar="INPUT"))
-    if pipeline.id == "body":
-        flags = [
-            parameter(n, bool | None, typer.Option(..., *f, help=h, rich_help_panel=_PANEL), None)
-            for n, f, h in body.FLAGS
-        ]
-        loose.default.help = f"{about} Or: {body.RENDER} RUN|FOLDER [VIDEO] draws what was saved again."
-        return [loose, *flags]
-    flags = face.FLAGS if pipeline.id == "face" else ()
-    return [loose, *(parameter(n, Path | None, typer.Option(..., *f, help=h), None) for f, n, h in flags)]
+    """The files, and the flags of the pipeline's own words."""
+    words = words_of(pipeline.id)
+    about, needed = words.about_inputs(pipeline), words.inputs_needed
+    loose = typer.Argument(help=about, metavar="INPUT")
+    files = parameter("inputs", list[str] if needed else list[str] | None, loose, ... if needed else None)
+    flags = [
+        parameter(
+            flag.name,
+            flag.kind,
+            typer.Option(..., *flag.spellings, help=flag.help, rich_help_panel=flag.panel),
+            flag.default,
+        )
+        for flag in words.flags
+    ]
+    return [files, *flags]
 
 
 def _machine() -> list[inspect.Parameter]:
@@ -171,7 +133,7 @@ def _machine() -> list[inspect.Parameter]:
 
     def option(name: str, kind: Any, default: Any, about: str) -> inspect.Parameter:
         flag = f"--{name.replace('_', '-')}"
-        return parameter(name, kind, typer.Option(..., flag, help=about, rich_help_panel=_PANEL), default)
+        return parameter(name, kind, typer.Option(..., flag, help=about, rich_help_panel=RESULTS), default)
 
     return [
         option("export_dir", Path | None, None, "Copy the results here; without it they stay in the run's folder."),
@@ -190,7 +152,7 @@ def _aliases(pipeline: Pipeline, spec: forms.FieldSpec, specs: list[forms.FieldS
     own = spec.path[-1]
     taken = {s.name for s in specs} | {p.name for p in _machine()}
     short = [own] if own not in taken and sum(s.path[-1] == own for s in specs) == 1 else []
-    known = {"scene": scene.ALIASES, "character": character.ALIASES}.get(pipeline.id, {}).get(spec.name, ())
+    known = words_of(pipeline.id).aliases.get(spec.name, ())
     return [*(name.replace("_", "-") for name in short), *known]
 
 

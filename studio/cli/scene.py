@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from models.runtime.errors import InputError
+from pipelines.base import Inputs, Pipeline
 from pipelines.media.sniff import describe, sniff
 from pipelines.scene.options import Da3Export
-from studio.intake import counted
+from studio.cli.words import RESULTS, Flag, Words
+from studio.intake import assign, counted, wanted
 
 MODES = ("auto", "image", "images", "video", "colmap")
 SERVERS = {"backend": 8008, "gradio": 7860, "gallery": 8007}  # with the ports of the original
@@ -18,21 +20,77 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "filter_confidence_percentile": ("conf-thresh-percentile",),
     "filter_point_budget": ("num-max-points",),
 }
-# (names of the flag, type, default, help): what the original tool takes beside the options.
-FLAGS: tuple[tuple[str, tuple[str, ...], Any, Any, str], ...] = (
-    ("model_dir", ("--model-dir",), str | None, None, "Released folder or name of a Depth Anything 3 checkpoint."),
-    ("use_backend", ("--use-backend/--no-use-backend",), bool, False, "Let the studio at --backend-url do the work."),
-    ("backend_url", ("--backend-url",), str, "http://127.0.0.1:7860/da3", "Address of a running studio."),
-    ("gallery_dir", ("--gallery-dir",), Path | None, None, "backend, gradio, gallery: folder <group>/<scene>/."),
-    ("workspace_dir", ("--workspace-dir",), Path | None, None, "gradio: folder whose examples/ the page offers."),
-    ("host", ("--host",), str | None, None, "backend, gradio, gallery: address to listen on."),
-    ("port", ("--port",), int | None, None, "backend (8008), gradio (7860), gallery (8007): the port."),
-    ("share", ("--share/--no-share",), bool, False, "gradio: open a temporary public address."),
-    ("debug", ("--debug/--no-debug",), bool, False, "backend, gradio, gallery: say more."),
-    ("open_browser", ("--open-browser/--no-open-browser",), bool, False, "backend, gradio, gallery: show the page."),
-    ("cache_examples", ("--cache-examples/--no-cache-examples",), bool, False, "gradio: compute examples at start."),
-    ("cache_gs_tag", ("--cache-gs-tag",), str | None, None, "gradio: examples with this in their name get splats."),
-    ("auto_cleanup", ("--auto-cleanup/--no-auto-cleanup",), bool, False, "Empty --export-dir before writing to it."),
+# What the original tool takes beside the options.
+_FLAGS = (
+    Flag(
+        "model_dir",
+        ("--model-dir",),
+        str | None,
+        "Released folder or name of a Depth Anything 3 checkpoint.",
+        None,
+        RESULTS,
+    ),
+    Flag(
+        "use_backend",
+        ("--use-backend/--no-use-backend",),
+        bool,
+        "Let the studio at --backend-url do the work.",
+        False,
+        RESULTS,
+    ),
+    Flag("backend_url", ("--backend-url",), str, "Address of a running studio.", "http://127.0.0.1:7860/da3", RESULTS),
+    Flag(
+        "gallery_dir",
+        ("--gallery-dir",),
+        Path | None,
+        "backend, gradio, gallery: folder <group>/<scene>/.",
+        None,
+        RESULTS,
+    ),
+    Flag(
+        "workspace_dir",
+        ("--workspace-dir",),
+        Path | None,
+        "gradio: folder whose examples/ the page offers.",
+        None,
+        RESULTS,
+    ),
+    Flag("host", ("--host",), str | None, "backend, gradio, gallery: address to listen on.", None, RESULTS),
+    Flag("port", ("--port",), int | None, "backend (8008), gradio (7860), gallery (8007): the port.", None, RESULTS),
+    Flag("share", ("--share/--no-share",), bool, "gradio: open a temporary public address.", False, RESULTS),
+    Flag("debug", ("--debug/--no-debug",), bool, "backend, gradio, gallery: say more.", False, RESULTS),
+    Flag(
+        "open_browser",
+        ("--open-browser/--no-open-browser",),
+        bool,
+        "backend, gradio, gallery: show the page.",
+        False,
+        RESULTS,
+    ),
+    Flag(
+        "cache_examples",
+        ("--cache-examples/--no-cache-examples",),
+        bool,
+        "gradio: compute examples at start.",
+        False,
+        RESULTS,
+    ),
+    Flag(
+        "cache_gs_tag",
+        ("--cache-gs-tag",),
+        str | None,
+        "gradio: examples with this in their name get splats.",
+        None,
+        RESULTS,
+    ),
+    Flag(
+        "auto_cleanup",
+        ("--auto-cleanup/--no-auto-cleanup",),
+        bool,
+        "Empty --export-dir before writing to it.",
+        False,
+        RESULTS,
+    ),
 )
 ROLES: dict[str, tuple[str, ...]] = {
     "glb": ("scene",),
@@ -126,3 +184,43 @@ def _with_endings(path: Path, endings: set[str]) -> list[Path]:
     if not found:
         raise InputError(f"{path.name} holds no files ending in {', '.join(sorted(endings))}")
     return found
+
+
+class SceneWords(Words):
+    """Modes before the files, the original's flags and servers."""
+
+    flags = _FLAGS
+    aliases = ALIASES
+
+    def about_inputs(self, pipeline: Pipeline) -> str:
+        return f"[{'|'.join(MODES)}] then {wanted(pipeline)}; or {', '.join(SERVERS)} alone: a server."
+
+    def about(self, pipeline: Pipeline) -> str:
+        return f"{super().about(pipeline)} Modes: {', '.join((*MODES, *SERVERS))}."
+
+    def adapt(self, given: dict[str, Any], formats: frozenset[str]) -> None:
+        given["da3_exports"] = given.get("da3_exports") or ",".join(asked_exports(formats)) or None
+
+    def instead(self, pipeline: Pipeline, given: Mapping[str, Any]) -> bool:
+        words = list(given["inputs"])
+        if len(words) != 1 or words[0] not in SERVERS:
+            return False
+        from studio.cli.scene_serve import serve
+
+        serve(words[0], given)
+        return True
+
+    def inputs(self, pipeline: Pipeline, given: Mapping[str, Any]) -> Inputs:
+        found = assign(pipeline, by_mode(list(given["inputs"]), given["image_extensions"]))
+        if given["auto_cleanup"]:
+            empty(given["export_dir"])
+        return found
+
+    def server(self, given: Mapping[str, Any]) -> str | None:
+        return server_of(given)
+
+    def environment(self, given: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, str]:
+        return {**env, **({"DA3_MODEL_DIR": given["model_dir"]} if given.get("model_dir") else {})}
+
+
+WORDS = SceneWords()

@@ -9,14 +9,14 @@ from typing import Any
 
 from models.runtime.errors import InputError
 from pipelines.base import Inputs, Pipeline
+from studio.cli.words import Flag, Words
 from studio.intake import assign
 from studio.runs import RunRecord, RunStore
 
-# Flag names, the parameter they fill, and what it is.
-FLAGS = (
-    (("--video", "--source", "-v"), "video", "The video or photo of a face."),
-    (("--audio", "--voice", "-a"), "audio", "The recorded voice."),
-    (("--output", "-o"), "output", "Write the video here."),
+_FLAGS = (
+    Flag("video", ("--video", "--source", "-v"), Path | None, "The video or photo of a face."),
+    Flag("audio", ("--audio", "--voice", "-a"), Path | None, "The recorded voice."),
+    Flag("output", ("--output", "-o"), Path | None, "Write the video here."),
 )
 
 
@@ -46,3 +46,19 @@ def deliver(runs: RunStore, record: RunRecord, target: Path) -> list[Path]:
     except OSError as error:
         raise InputError(f"Cannot write {target}: {error.strerror}") from error
     return [target]
+
+
+class TalkWords(Words):
+    """Video and voice by flags or loose, and the file to write."""
+
+    flags = _FLAGS
+    inputs_needed = False
+
+    def inputs(self, pipeline: Pipeline, given: Mapping[str, Any]) -> Inputs:
+        return inputs_of(pipeline, given)
+
+    def deliver(self, runs: RunStore, record: RunRecord, target: Path) -> list[Path]:
+        return deliver(runs, record, target)
+
+
+WORDS = TalkWords()
