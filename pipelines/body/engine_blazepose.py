@@ -16,7 +16,7 @@ from pipelines.body.people import Person
 from pipelines.body.recover import recover
 from pipelines.body.root import focal_length
 from pipelines.body.shape import Figure
-from pipelines.body.source import Source
+from pipelines.body.source import Source, chosen_detector
 from pipelines.tracking.networks import BlazeNetworks
 
 REPORT_EVERY = 5
@@ -28,7 +28,11 @@ def infer(
     """Measures every frame, then solves person by person; returns the people and the number of frames."""
     still = source.info is None
     meter = PeopleMeter(
-        BlazeNetworks(ctx.cache, ctx.weights), options.motion.hands, options.motion.face, options.people.limit
+        BlazeNetworks(ctx.cache, ctx.weights),
+        options.motion.hands,
+        options.motion.face,
+        options.people.limit,
+        detector=chosen_detector(options.people, ctx),
     )
     total = source.expected
     yield Progress("measure", 0, total)

@@ -29,7 +29,7 @@ from pipelines.body.options import BodyOptions, SmplerxOptions
 from pipelines.body.people import Person
 from pipelines.body.root import focal_length
 from pipelines.body.smooth import smooth, stiffness
-from pipelines.body.source import Source
+from pipelines.body.source import Source, chosen_detector
 from pipelines.export.motion import Motion
 from pipelines.media.video import Frame
 from pipelines.tracking.body_tracker import PoseTracker
@@ -106,7 +106,8 @@ def infer(
     weights_id = chosen_weights(options.smplerx, ctx.weights)[0]
     checkpoint_path = ctx.weights.path(weights_id)
     follow = FollowOptions(limit=options.people.limit)
-    tracker = PoseTracker(BlazeNetworks(ctx.cache, ctx.weights), PoseOptions(follow=follow, smoothing=None))
+    detector = chosen_detector(options.people, ctx)
+    tracker = PoseTracker(BlazeNetworks(ctx.cache, ctx.weights), PoseOptions(follow=follow, smoothing=None), detector)
     held: list[Frame] = []
 
     def watched() -> Iterator[Frame]:

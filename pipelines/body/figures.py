@@ -15,6 +15,7 @@ from models.bodies.mannequin import Mannequin
 from models.bodies.smplx import Smplx, SmplxData
 from models.geometry.rotations import axis_angle_to_matrix
 from models.geometry.skinning import chain_transforms, pose_offsets
+from models.runtime.threads import one_thread
 from pipelines.export.motion import Motion
 from pipelines.render.shading import vertex_normals
 from pipelines.render.skinned import skin_points
@@ -75,7 +76,7 @@ class Figurine:
         self.model, self.motion = model, motion
         layer = model.layer
         betas = torch.from_numpy(np.asarray(motion.betas, np.float32))[None, : layer.n_betas]
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread():
             self.shaped = layer.shaped(betas, None, 1)[0]
             joints = torch.from_numpy(np.asarray(motion.rest_joints, np.float32))
             turned = axis_angle_to_matrix(torch.from_numpy(np.asarray(motion.rotations, np.float32)))

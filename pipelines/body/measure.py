@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,13 +37,14 @@ class PeopleMeter:
     face: bool = True
     limit: int = 16
     sweep_interval: float = 2.0
+    detector: Callable[[np.ndarray], np.ndarray] | None = None
     people: dict[int, TrackBuilder] = field(default_factory=dict)
     _last_hands: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, tuple[TrackedPose, ...]]]:
         """Every frame with the people in it, as soon as it is measured."""
         follow = FollowOptions(limit=self.limit, sweep_interval=self.sweep_interval)
-        tracker = PoseTracker(self.networks, PoseOptions(follow=follow, smoothing=None))
+        tracker = PoseTracker(self.networks, PoseOptions(follow=follow, smoothing=None), self.detector)
         held: list[Frame] = []
 
         def watched() -> Iterator[Frame]:

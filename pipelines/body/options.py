@@ -15,6 +15,11 @@ class PeopleOptions(Options):
     multi_person: bool = Field(
         True, title="Everybody", description="Follow all people; otherwise only the one largest in the picture"
     )
+    detector: Literal["auto", "embedded", "onnx"] = Field(
+        "auto",
+        title="Detector",
+        description="Who finds the people: the built-in search, or a YOLO or RT-DETR file you installed",
+    )
     limit: int = Field(12, ge=1, le=16, title="Most people", description="At most this many people at a time")
     iou_thr: float = Field(
         0.5, ge=0.05, le=1, title="Overlap", description="Boxes that overlap more than this are one person"

@@ -9,6 +9,7 @@ import torch
 
 from models.bodies.joints import INDEX
 from models.geometry.rotations import matrix_to_axis_angle
+from models.runtime.threads import one_thread
 from pipelines.body.clip import Track
 from pipelines.body.root import Placement, focal_length, place
 from pipelines.body.shape import Figure, fit_betas
@@ -40,6 +41,11 @@ class Recovered:
 
 def recover(track: Track, figure: Figure, strength: float, lock_feet: bool = True) -> Recovered:
     """Solves one track. ``strength`` of the smoothing in 0..1."""
+    with one_thread():
+        return _recover(track, figure, strength, lock_feet)
+
+
+def _recover(track: Track, figure: Figure, strength: float, lock_feet: bool) -> Recovered:
     betas = fit_betas(figure, track)
     rest = figure.joints(betas)
     solution = Solver(track, rest, strength).run()

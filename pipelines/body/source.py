@@ -1,4 +1,4 @@
-"""The picture or video a run is about, as frames."""
+"""The picture or video a run is about, as frames, and who finds people in them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.runtime.errors import InputError
+from models.runtime.errors import InputError, WeightsMissing
 from models.runtime.settings import Limits
-from pipelines.base import Inputs
-from pipelines.body.options import RangeOptions
+from pipelines.base import Inputs, RunContext
+from pipelines.body.options import PeopleOptions, RangeOptions
 from pipelines.media.image import read_image
 from pipelines.media.video import Frame, VideoInfo, VideoReader, prefetch, probe
+from pipelines.tracking import people_detector
+from pipelines.tracking.people_detector import OnnxPeople
 
 
 @dataclass(frozen=True)
@@ -66,3 +68,18 @@ def open_source(inputs: Inputs, options: RangeOptions, limits: Limits) -> Source
     if options.start >= info.start + info.duration:
         raise InputError(f"The range starts at {options.start:g} s, after the video's end at {info.duration:g} s")
     return Source(video, info, (info.width, info.height), options.start or None, options.end or None)
+
+
+def chosen_detector(options: PeopleOptions, ctx: RunContext) -> OnnxPeople | None:
+    """The detector the user installed, None for the built-in search.
+
+    Raises:
+        WeightsMissing: it was asked for and is not installed.
+    """
+    installed = ctx.weights.installed(people_detector.WEIGHTS)
+    if options.detector == "onnx" and not installed:
+        raise WeightsMissing(
+            "No person detector is installed: add any YOLO or RT-DETR file in ONNX form in the Models tab or with "
+            f"`python -m studio weights add {people_detector.WEIGHTS} FILE`"
+        )
+    return OnnxPeople(ctx.cache, ctx.weights) if installed and options.detector != "embedded" else None

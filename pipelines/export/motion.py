@@ -18,6 +18,7 @@ from models.geometry.rotations import axis_angle_to_matrix
 from models.geometry.skinning import chain_transforms
 from models.runtime.errors import InputError
 from models.runtime.safe_load import load_npz
+from models.runtime.threads import one_thread
 
 VERSION = 1
 _FIELDS = ("rotations", "transl", "betas", "fps", "names", "parents", "rest_joints", "times", "seen")
@@ -55,9 +56,10 @@ class Motion:
 
     def world(self) -> np.ndarray:
         """Transforms (T, J, 4, 4) of the joints' frames."""
-        turned = torch.from_numpy(self.matrices())
-        rest = torch.from_numpy(np.asarray(self.rest_joints, np.float64)).expand(len(turned), -1, -1)
-        placed, _ = chain_transforms(turned, rest, self.parents)
+        with one_thread():
+            turned = torch.from_numpy(self.matrices())
+            rest = torch.from_numpy(np.asarray(self.rest_joints, np.float64)).expand(len(turned), -1, -1)
+            placed, _ = chain_transforms(turned, rest, self.parents)
         placed = placed.numpy().copy()
         placed[:, :, :3, 3] += np.asarray(self.transl, np.float64)[:, None]
         return placed

@@ -36,6 +36,7 @@ WEIGHTS[[LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_HIP, RIGHT_HIP]] = 3.0
 WEIGHTS[17:23] = 0.2  # fingers
 MIXED_GAP, MIXED_SHARE = 0.08, 0.6
 MIRROR = np.array([0, 4, 5, 6, 1, 2, 3, *(k + 1 - 2 * (k % 2 == 0) for k in range(7, 33))])
+BOX_ROOM = 1.25  # side of the region looked at, in long sides of a detector's box
 PART_SIZE, PART_GAP = 0.65, 0.12
 PART_SCORE, PART_VOTES = 0.8, 0.5  # what shows that a part is a person before another: score, votes to the other's
 MIN_VOTES, MIN_SCORE = 1.0, 0.66  # sum and best of the scores of agreeing tiles
@@ -119,6 +120,39 @@ def find(
         people.append(pose)
         votes.append(candidate.votes)
     return people
+
+
+def from_boxes(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    known: Sequence[Pose],
+    measure: Callable[[np.ndarray, Region], Pose | None],
+    min_size: float,
+) -> list[Pose]:
+    """People other than ``known`` in a detector's boxes (N, 5), best first; each box is looked at upright, then with
+    the cut its pose asks for."""
+    people: list[Pose] = []
+    for x0, y0, x1, y1, _ in boxes:
+        side = BOX_ROOM * max(x1 - x0, y1 - y0)
+        middle = np.array([x0 + x1, y0 + y1]) / 2
+        if side < min_size or any(_fills(pose, (x0, y0, x1, y1)) for pose in (*known, *people)):
+            continue
+        pose = measure(image, Region(float(middle[0]), float(middle[1]), float(side), 0.0))
+        if pose is not None:
+            pose = measure(image, pose_region(pose.axis[0], pose.axis[1])) or pose
+            others = [*known, *people]
+            if not any(same(pose, other) for other in others) and not mixed(pose, others):
+                people.append(pose)
+    return people
+
+
+def _fills(pose: Pose, box: tuple[float, float, float, float]) -> bool:
+    """Whether a pose is what a box shows: the trunk's middle inside, and alike in size."""
+    x0, y0, x1, y1 = box
+    x, y = (pose.hips + pose.shoulders) / 2
+    seen = pose.landmarks[pose.visibility > 0.4, :2]
+    size = float(np.ptp(seen, axis=0).max()) if len(seen) > 1 else 0.0
+    return x0 <= x <= x1 and y0 <= y <= y1 and size > 0.6 * max(x1 - x0, y1 - y0)
 
 
 def same(a: Pose, b: Pose) -> bool:

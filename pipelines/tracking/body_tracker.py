@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -57,8 +57,16 @@ class PoseTracker:
     Every ``stream`` keeps its own state, so one tracker may serve several videos.
     """
 
-    def __init__(self, networks: BlazeNetworks, options: PoseOptions | None = None) -> None:
+    def __init__(
+        self,
+        networks: BlazeNetworks,
+        options: PoseOptions | None = None,
+        detector: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> None:
+        """``detector`` gives boxes (N, 5), x0, y0, x1, y1 and score, of the people in a picture; it replaces the
+        search through tiles."""
         self.networks = networks
+        self._detector = detector
         self.options = options or PoseOptions()
         self.tiled = self.options.search.tiled
 
@@ -85,6 +93,9 @@ class PoseTracker:
     def search(self, image: np.ndarray, known: Sequence[Pose], effort: Effort) -> list[Pose]:
         """People other than ``known``."""
         options = self.options
+        if self._detector is not None:
+            boxes = self._detector(image)
+            return body_search.from_boxes(image, boxes, known, self.measure, options.min_size)
         search = options.sweep if effort is Effort.SWEEP else options.search
         tiled = effort is not Effort.QUICK
         return body_search.find(self.networks, image, search, known, tiled, self.measure, options.min_size)
