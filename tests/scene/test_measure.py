@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.da3_eval import Truth, evaluate
+from benchmarks.da3_eval import Truth, evaluate, room
 from models.runtime.errors import InputError
 from pipelines.scene.fusion import fuse
 from pipelines.scene.measure import distance, marked, place_at
 from pipelines.scene.metrics import cloud_errors, depth_errors, pose_errors, voxel_means
 from pipelines.scene.options import FilterOptions
 from pipelines.scene.prediction import Prediction
+from tests.scene.conftest import Job
 
 
 def wall(depth: float = 2.0) -> Prediction:
@@ -79,3 +80,9 @@ def test_a_perfect_scene_scores_full_marks() -> None:
     report = evaluate("made up", scene, truth)
     assert report.auc["auc3"] == 1.0 and report.cloud.f_score == 1.0
     assert report.depth.abs_rel == pytest.approx(0, abs=1e-6)
+
+
+def test_the_rendered_room_scored_against_its_truth(room_job: Job) -> None:
+    report = evaluate("sfm", Prediction.load(room_job.folder / "prediction.npz"), room())
+    assert report.views == 5 and report.auc["auc30"] > 0.9 and report.auc["auc5"] > 0.7
+    assert report.cloud.f_score > 0.7 and report.depth.abs_rel < 0.05
