@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,16 @@ import numpy as np
 from models.runtime.errors import InputError
 from models.runtime.settings import Limits
 from pipelines.base import RunContext
-from pipelines.character.bodies import character_body
+from pipelines.character.bodies import PIP
 from pipelines.character.lookup import SurfaceLookup
 from pipelines.character.made_sheet import made_sheet
 from pipelines.character.options import CharacterOptions
 from pipelines.character.stage import Stage
 from pipelines.character.udp_files import read_udp
 from pipelines.character.work import CharacterWork
+from pipelines.export.glb_read import read_character
 from pipelines.media.image import read_image_rgba
-from pipelines.render.skinned import SkinnedBody, averaged, seen, window
+from pipelines.render.skinned import SkinnedBody, a_pose, averaged, seen, window
 from pipelines.render.udp import UdpConvention, sample_udp
 
 Array = np.ndarray
@@ -35,19 +37,12 @@ class UdpEngine:
         limits = ctx.settings.limits
         self._body: SkinnedBody | None = None
         if not work.sheet.udps:
-            self._body = character_body(work.sheet, limits)
-        if work.motion is not None and self._body is None:
-            raise InputError(
-                "Drawings with UDPs need a motion in UDP frames of the same character; for a skeleton's motion give "
-                "the 3D character (GLB) itself"
-            )
-        if self._body is not None:
-            self._values, lengths = UdpConvention().values(self._body.rest)
-            drawings = made_sheet(self._body, self._values)
+            path = work.sheet.model or PIP
+            known = known_character(path, path.stat().st_mtime_ns, options.udp.neighbours, limits)
+            self._body, self._values, self._lookup = known
         else:
-            lengths = np.array(UNKNOWN_LENGTHS)
             drawings = read_sheet(work.sheet.drawings, work.sheet.udps, limits)
-        self._lookup = SurfaceLookup(drawings, lengths, options.udp.neighbours)
+            self._lookup = SurfaceLookup(drawings, np.array(UNKNOWN_LENGTHS), options.udp.neighbours)
         self._stage = None
         if work.motion is not None and self._body is not None:
             self._stage = Stage(self._body, work.motion, options.view, work.size)
@@ -88,6 +83,17 @@ class UdpEngine:
         covered = udp[..., 3] > 0
         rgb = self._lookup.paint(udp[..., :3], covered)
         return np.dstack([rgb, np.rint(udp[..., 3] * 255).astype(np.uint8)])
+
+
+@lru_cache(maxsize=2)
+def known_character(
+    path: Path, changed: int, neighbours: int, limits: Limits
+) -> tuple[SkinnedBody, Array, SurfaceLookup]:
+    """A 3D character, its UDP values and its drawn surface, kept for the next run. ``changed`` is the file's time."""
+    del changed
+    body = a_pose(read_character(path, limits))
+    values, lengths = UdpConvention().values(body.rest)
+    return body, values, SurfaceLookup(made_sheet(body, values), lengths, neighbours)
 
 
 def read_sheet(drawings: tuple[Path, ...], udps: tuple[Path, ...], limits: Limits) -> list[tuple[Array, Array]]:

@@ -7,6 +7,7 @@ other side of the body, or else from what is nearest.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 
 import numba
@@ -61,6 +62,7 @@ class SurfaceLookup:
         self._facing = np.concatenate(facing).astype(np.float32)
         self._source = np.concatenate(source)
         self.pixel = min(pixels)
+        self._lock = threading.Lock()
         self._cache = _Cells(CELLS * self.pixel, self.lengths)
 
     def colors(self, points: Array) -> Array:
@@ -91,7 +93,8 @@ class SurfaceLookup:
         Points are rounded to cells half a drawing pixel wide; only cells never met before are looked up.
         """
         out = np.zeros(xyz.shape, np.uint8)
-        out[covered] = self._cache.colors(xyz[covered], self.colors)
+        with self._lock:
+            out[covered] = self._cache.colors(xyz[covered], self.colors)
         return out
 
 

@@ -181,13 +181,13 @@ class CharacterPipeline:
 def engine_for(given: CharacterInputs, options: CharacterOptions, weights: WeightsStore) -> str:
     """The engine asked for, or the one that makes the best of what was given.
 
-    A 3D character or drawings with UDPs are exact by lookup; other drawings need CoNR, and one of them at least makes
-    a puppet.
+    A 3D character, or drawings with UDPs under a UDP motion, are exact by lookup; other drawings need CoNR, and one of
+    them at least makes a puppet.
     """
     if options.engine != "auto":
         return options.engine
     sheet, motion = given.sheet, given.motion.kind
-    if sheet.built_in or sheet.model is not None or (sheet.udps and motion != "drawings"):
+    if sheet.built_in or sheet.model is not None or (sheet.udps and motion == "udp"):
         return "udp"
     if motion in ("udp", "drawings"):
         return "conr"
@@ -211,6 +211,11 @@ def check_fit(engine: str, given: CharacterInputs) -> None:
             )
         if motion == "drawings":
             raise InputError("Poses from drawings need the engine conr")
+        if sheet.udps and motion != "udp":
+            raise InputError(
+                "Drawings with UDPs are moved by UDP frames of the same character; for a skeleton's motion give the 3D "
+                "character (GLB) itself, or choose the engine puppet"
+            )
 
 
 def sound_of(given: CharacterInputs, options: CharacterOptions, ctx: RunContext) -> Sound | None:

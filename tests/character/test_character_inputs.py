@@ -70,12 +70,18 @@ def test_a_drawing_alone_becomes_a_puppet_with_the_built_in_move(tmp_path: Path,
     assert engine_for(found, CharacterOptions(), NoWeights()) == "puppet"
 
 
-def test_a_udp_beside_a_drawing_is_its_own_and_not_the_motion(tmp_path: Path, front: Path) -> None:
+def test_a_udp_beside_a_drawing_is_its_own_and_not_the_motion(
+    tmp_path: Path, front: Path, frames: tuple[Path, ...]
+) -> None:
     path = tmp_path / "front_udp.npz"
     np.savez(path, i=udp())
     found = given(tmp_path, front, path)
     assert found.sheet.udps == (path,) and found.motion.kind == "built-in"
-    assert engine_for(found, CharacterOptions(), NoWeights()) == "udp"
+    assert engine_for(found, CharacterOptions(), NoWeights()) == "puppet"
+    with pytest.raises(InputError, match="UDP frames of the same character"):
+        check_fit("udp", found)
+    moved = given(tmp_path, front, path, *frames)
+    assert engine_for(moved, CharacterOptions(), NoWeights()) == "udp"
 
 
 def test_a_folder_of_udp_frames_is_a_motion_in_the_order_people_count(
