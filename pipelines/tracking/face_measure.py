@@ -130,24 +130,27 @@ def _tracks(rows: dict[int, list[tuple[int, np.ndarray]]], times: np.ndarray) ->
     frames = len(times)
     seconds = float(np.median(np.diff(times))) if frames > 1 else 0.04
     tracks = []
-    for number, seen_at in rows.items():
+    for number in list(rows):
+        seen_at = rows.pop(number)  # let go of face by face: a long video's are many
         if len(seen_at) < max(1, LEAST_SHARE * frames):
             continue
         seen, points = np.zeros(frames, bool), np.zeros((frames, 468, 3), np.float32)
         for index, landmarks in seen_at:
             seen[index], points[index] = True, landmarks
-        tracks.append(FaceTrack(number, seen, steadied(points, seen, STEADY_SECONDS / max(seconds, 1e-3))))
+        seen_at.clear()
+        _steady(points, seen, STEADY_SECONDS / max(seconds, 1e-3))
+        tracks.append(FaceTrack(number, seen, points))
     return tuple(sorted(tracks, key=lambda face: -face.size * face.seen.sum())[:MOST_FACES])
 
 
-def steadied(points: np.ndarray, seen: np.ndarray, frames: float) -> np.ndarray:
-    """Landmarks (F, 468, 3) smoothed over ``frames`` (one deviation) without lag, every unbroken stretch by itself."""
-    out = points.copy()
+def _steady(points: np.ndarray, seen: np.ndarray, frames: float) -> None:
+    """Smooths landmarks (F, 468, 3) in place over ``frames`` (one deviation) without lag, every unbroken stretch by
+    itself, a few landmarks at a time."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], seen.astype(np.int8), [0]])))
     for start, end in edges.reshape(-1, 2):
-        if end - start > 2:
-            out[start:end] = gaussian_filter1d(points[start:end], frames, axis=0, mode="nearest", truncate=3.0)
-    return out
+        for some in np.array_split(np.arange(points.shape[1]), 12) if end - start > 2 else ():
+            part = points[start:end, some]
+            points[start:end, some] = gaussian_filter1d(part, frames, axis=0, mode="nearest", truncate=3.0)
 
 
 def _tracker(ctx: RunContext) -> FaceTracker:

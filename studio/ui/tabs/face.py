@@ -67,8 +67,9 @@ class FaceTab(PipelineTab):
 
     def draw_more(self) -> Sequence[Component]:
         """The faces in sight to choose from, and the expression to take over."""
+        self.several = html.block(html.note("Several faces: pick one, or keep all."), visible=False)
         self.faces = gr.Gallery(
-            label="Several faces: pick one, or keep all",
+            show_label=False,
             visible=False,
             columns=6,
             height=130,
@@ -115,7 +116,7 @@ class FaceTab(PipelineTab):
 
     def wire(self) -> None:
         super().wire()
-        self.files.change(self._pick_from, [self.files], [self.faces], **html.QUIET)
+        self.files.change(self._pick_from, [self.files], [self.faces, self.several], **html.QUIET)
         self.faces.select(
             self._picked, None, [self.options.control("faces"), self.options.control("face_number")], **html.QUIET
         )
@@ -124,9 +125,9 @@ class FaceTab(PipelineTab):
             camera.change(_taken, camera, self.files, **html.QUIET)
         self.results.run_id.change(self.pose.offer, self.results.run_id, self.pose.outputs, **html.QUIET)
 
-    def _pick_from(self, files: Sequence[str] | None) -> Any:
+    def _pick_from(self, files: Sequence[str] | None) -> tuple[Any, Any]:
         """The faces of the only photo or of the video's start, where there are several."""
-        gone = gr.update(visible=False, value=None)
+        gone = gr.update(visible=False, value=None), gr.update(visible=False)
         if not files or len(files) != 1:
             return gone
         studio = self.studio
@@ -138,7 +139,8 @@ class FaceTab(PipelineTab):
             return gone
         if len(found) < 2:
             return gone
-        return gr.update(value=[(face, str(n)) for n, face in enumerate(found, 1)], visible=True)
+        shown = gr.update(value=[(face, str(n)) for n, face in enumerate(found, 1)], visible=True)
+        return shown, gr.update(visible=True)
 
     @staticmethod
     def _picked(event: gr.SelectData) -> tuple[Any, Any]:

@@ -79,7 +79,7 @@ class PosePanel:
         """Draws the panel here; ``run_id`` is the run on show."""
         fold = gr.Accordion("Pose the head", open=True, visible=False, elem_id=f"{self.prefix}-pose")
         with fold as self.box, gr.Row():
-            with gr.Column(scale=5, min_width=280):
+            with gr.Column(scale=5, min_width=280, elem_classes="ls-posed-column"):
                 self.which = gr.Radio([], label="Head", visible=False, elem_id=f"{self.prefix}-pose-head")
                 self.picture = html.block(elem_id=f"{self.prefix}-pose-picture")
             with gr.Column(scale=4, min_width=280):
