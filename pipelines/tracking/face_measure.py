@@ -143,12 +143,19 @@ def _tracks(rows: dict[int, list[tuple[int, np.ndarray]]], times: np.ndarray) ->
     return tuple(sorted(tracks, key=lambda face: -face.size * face.seen.sum())[:MOST_FACES])
 
 
+def steadied(points: np.ndarray, seen: np.ndarray, frames: float) -> np.ndarray:
+    """Values (F, K, ...) smoothed over ``frames`` (one deviation) without lag, every unbroken stretch by itself."""
+    out = points.copy()
+    _steady(out, seen, frames)
+    return out
+
+
 def _steady(points: np.ndarray, seen: np.ndarray, frames: float) -> None:
-    """Smooths landmarks (F, 468, 3) in place over ``frames`` (one deviation) without lag, every unbroken stretch by
-    itself, a few landmarks at a time."""
+    """``steadied`` in place, a part of the columns at a time: the landmarks of a long video are many."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], seen.astype(np.int8), [0]])))
+    parts = np.array_split(np.arange(points.shape[1]), min(12, points.shape[1]))
     for start, end in edges.reshape(-1, 2):
-        for some in np.array_split(np.arange(points.shape[1]), 12) if end - start > 2 else ():
+        for some in parts if end - start > 2 else ():
             part = points[start:end, some]
             points[start:end, some] = gaussian_filter1d(part, frames, axis=0, mode="nearest", truncate=3.0)
 

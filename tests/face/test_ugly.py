@@ -15,7 +15,7 @@ from pipelines.face.options import FaceOptions
 from pipelines.face.pipeline import FacePipeline
 from pipelines.media.image import write_image
 from pipelines.media.video import VideoWriter
-from pipelines.tracking.face_measure import Measurement, measure_photo, measure_video
+from pipelines.tracking.face_measure import Measurement, measure_photo, measure_video, steadied
 
 QUICK = {"engine": "facemesh", "texture_size": "512"}
 
@@ -111,6 +111,19 @@ def test_face_that_leaves_comes_back_as_the_same(face: np.ndarray, context: RunC
     assert not seen[12:24].any()
     assert seen[:12].all()
     assert seen[25:].all()
+
+
+def test_smoothing_keeps_to_its_stretch_and_to_its_input() -> None:
+    seen = np.array([1, 1, 1, 1, 0, 1, 1, 1, 1, 1], bool)
+    values = np.where(seen[:, None], np.arange(10.0)[:, None] * (1, 2, 3, 4), 0.0)
+    values[5:] += 100
+    before = values.copy()
+    smooth = steadied(values, seen, 0.9)
+    assert np.array_equal(values, before)
+    assert (smooth[4] == 0).all()
+    assert smooth[:4].max() <= values[:4].max()
+    assert smooth[5:].min() >= values[5:].min()
+    assert np.allclose(smooth[7], values[7])
 
 
 def test_faces_that_cross_stay_two(face: np.ndarray, context: RunContext, tmp_path: Path) -> None:
