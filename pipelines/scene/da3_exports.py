@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.depth_anything_3.gaussians import Gaussians as NetworkGaussians
-from models.geometry.cameras import homogeneous, transform_points, unproject
+from models.geometry.cameras import homogeneous, transform_points, unproject_pixels
 from models.runtime.errors import InputError
 from pipelines.export.colmap import Camera, Points, PosedImage, SparseModel
 from pipelines.export.glb import write_scene_glb
@@ -82,10 +82,11 @@ def points_above(views: Da3Views, conf: NDArray[np.floating], threshold: float) 
     points, colors, pixels = [], [], []
     for i, depth in enumerate(views.depth):
         keep = np.isfinite(depth) & (depth > 0) & (conf[i] >= threshold)
-        world = unproject(depth.astype(np.float64), views.intrinsics[i], views.extrinsics[i])[keep]
+        rows, columns = np.nonzero(keep)
+        places = np.stack([columns, rows], axis=1)
+        world = unproject_pixels(places, depth[keep].astype(np.float64), views.intrinsics[i], views.extrinsics[i])
         points.append(world.astype(np.float32))
         colors.append(views.images[i][keep])
-        rows, columns = np.nonzero(keep)
         pixels.append(np.stack([np.full(len(rows), i), rows, columns], axis=1))
     return np.concatenate(points), np.concatenate(colors), np.concatenate(pixels)
 
