@@ -15,6 +15,7 @@ from models.deca.data import TEMPLATE
 from models.deca.network import DecaCode
 from models.runtime.errors import InputError
 from pipelines.base import Event, Output, Preview, Progress, RunContext
+from pipelines.export.archive import folder_files, write_zip
 from pipelines.export.npz import write_npz
 from pipelines.export.obj_read import read_obj
 from pipelines.face import deca_files, deca_outputs, flame_exports
@@ -103,8 +104,12 @@ class DecaEngine:
         self.finish()
 
     def finish(self) -> None:
-        """Parameters, poster and state."""
+        """Parameters, poster, one archive of the original's files, and state."""
         self._write_parameters()
+        files = folder_files(self.ctx.out_dir / ORIGINAL)
+        if files:
+            write_zip(self.ctx.out_dir / f"{ORIGINAL}.zip", files)
+            self.add("deca_files", f"{ORIGINAL}.zip", "archive", "All files under DECA's names (ZIP)")
         first = self.subjects[0]
         write_image(self.ctx.out_dir / "poster.jpg", self.posable(first).picture(Look(), samples=2))
         self.add("poster", "poster.jpg", "image", "Poster")

@@ -30,7 +30,7 @@ TRANSFER = "transfer"
 # DECA's switches: those with a value, those that are true or false, and those that need nothing here.
 _VALUES = {
     "-i": "", "--inputpath": "", "--image_path": "", "-s": "--export-dir", "--savefolder": "--export-dir",
-    "--exp_path": "--driver", "--device": "--device", "--detector": "--detector",
+    "--exp_path": "--driver", "-e": "--driver", "--device": "--device", "--detector": "--detector",
 }  # fmt: skip
 _BOOLEANS = {
     "--iscrop": "crop", "--render_orig": "render-original", "--extractTex": "extract-texture", "--saveVis": "save-vis",
@@ -58,7 +58,7 @@ def translate(arguments: list[str]) -> list[str]:
         name, equals, value = rest.pop(0).partition("=")
         if name not in {*_VALUES, *_BOOLEANS, *_IDLE, _RASTERIZERS, "--useTex"}:
             word = name + equals + value
-            plain = transfer and not word.startswith("-") and not (told[-1].startswith("--") and "=" not in told[-1])
+            plain = transfer and not word.startswith("-") and not (told[-1].startswith("-") and "=" not in told[-1])
             (loose if plain else told).append(word)
             continue
         if not equals:
@@ -78,7 +78,7 @@ def translate(arguments: list[str]) -> list[str]:
         told += loose[:1]
         told += [word for path in loose[1:2] for word in ("--driver", path)]
         told += loose[2:]
-        if "--driver" not in told and "-e" not in told:
+        if "--driver" not in told:
             raise InputError("face transfer takes two files: whose shape, then whose expression")
     return told + switches
 

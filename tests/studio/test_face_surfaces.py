@@ -24,7 +24,11 @@ from studio.cli.face import inputs_of, translate
         (["face", "-i", "a", "--useTex=True", "--detector", "mtcnn", "--rasterizer_type", "standard"],
          ["face", "a", "--albedo", "auto", "--detector", "blaze"]),
         (["face", "transfer", "a.jpg", "b.jpg"], ["face", "a.jpg", "--driver", "b.jpg"]),
-        (["face", "transfer", "-i", "a.jpg", "-e", "b.jpg"], ["face", "a.jpg", "-e", "b.jpg"]),
+        (["face", "transfer", "-i", "a.jpg", "-e", "b.jpg"], ["face", "a.jpg", "--driver", "b.jpg"]),
+        (
+            ["face", "transfer", "-i", "a", "-e", "b", "-s", "out", "--saveMat", "True"],
+            ["face", "a", "--driver", "b", "--export-dir", "out", "--save-mat"],
+        ),
         (["face", "transfer", "--saveMat", "1", "a", "b.mp4"], ["face", "a", "--driver", "b.mp4", "--save-mat"]),
     ],
 )  # fmt: skip
