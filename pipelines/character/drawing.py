@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.runtime.cache import ModelCache
 from models.runtime.errors import InputError
 from models.runtime.settings import Limits
-from pipelines.base import RunContext
+from models.runtime.weights import WeightsStore
 from pipelines.character.cutout import Segmenter, cut_out, has_alpha, with_rim
 from pipelines.character.figure import Figure, check_joints, read_char_cfg
 from pipelines.character.find_joints import find_joints
@@ -76,11 +77,11 @@ def with_mask(rgba: NDArray[np.uint8], mask: NDArray[np.uint8], name: str) -> ND
     return with_rim(np.ascontiguousarray(rgba[..., :3]), grey > 127)
 
 
-def segmenter(ctx: RunContext) -> Segmenter | None:
+def segmenter(cache: ModelCache, weights: WeightsStore) -> Segmenter | None:
     """Finds people in photos, where the model for that is installed."""
-    if not ctx.weights.installed(SELFIE_FILE):
+    if not weights.installed(SELFIE_FILE):
         return None
-    networks = BlazeNetworks(ctx.cache, ctx.weights)
+    networks = BlazeNetworks(cache, weights)
 
     def segment(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         found = networks.people_mask(rgb)

@@ -28,7 +28,9 @@ class PuppetEngine:
         if work.motion is None:
             raise InputError("The paper puppet moves by a skeleton; give a BVH file, a Body result or a video")
         limits = ctx.settings.limits
-        figure, self.notes = read_figure(sheet.drawings[0], sheet.mask, sheet.rig, limits, segmenter(ctx))
+        figure, self.notes = read_figure(
+            sheet.drawings[0], sheet.mask, sheet.rig, limits, segmenter(ctx.cache, ctx.weights)
+        )
         if len(sheet.drawings) > 1:
             self.notes.append(f"The puppet is made of {sheet.drawings[0].name}; the other drawings were not used")
         self.size, self.weights = work.size, ()

@@ -14,6 +14,7 @@ from gradio.components import Component
 from models.runtime.errors import InputError, StudioError
 from pipelines.base import Inputs, Options
 from pipelines.character.bodies import PIP
+from pipelines.character.drawing import segmenter
 from pipelines.character.inputs import sort_out
 from pipelines.character.options import CharacterOptions
 from pipelines.character.pipeline import check_fit, engine_for
@@ -22,6 +23,7 @@ from studio.ui import components as html
 from studio.ui.examples import Example
 from studio.ui.job_view import Shell
 from studio.ui.options_panel import AUTO
+from studio.ui.tabs.character_joints import JointsPanel
 from studio.ui.tabs.pipeline_tab import PipelineTab
 
 ID = "character"
@@ -60,6 +62,10 @@ class CharacterTab(PipelineTab):
         for move, title, note in (("dance", "Pip dances", "built-in motion"), ("wave", "Pip waves", "built-in motion")):
             if (shots / f"{move}.jpg").is_file():
                 found.append(Example(title, note, (PIP,), shots / f"{move}.jpg", {"move": move}))
+        drawing = shots / "drawing.png"
+        if drawing.is_file():
+            given = (drawing, shots / "drawing.yaml")
+            found.append(Example("A drawing dances", "paper puppet", given, drawing, {"move": "dance"}))
         video, shot = EXAMPLES / "body" / "walking.mp4", EXAMPLES / "body" / "walking.jpg"
         if video.is_file() and shot.is_file():
             found.append(Example("Pip walks along", "after a video", (PIP, video), shot, {"range_end": 2.0}))
@@ -82,11 +88,13 @@ class CharacterTab(PipelineTab):
                 height=100,
                 elem_id=f"{ID}-backdrop",
             )
-        return (self.motion, self.music, self.backdrop)
+        self.joints = JointsPanel(self.studio, lambda: segmenter(self.studio.cache, self.studio.weights), ID)
+        self.joints.draw()
+        return (self.motion, self.music, self.backdrop, self.joints.fitting)
 
     def with_more(self, inputs: Inputs, values: Sequence[Any]) -> Inputs:
-        motion, music, backdrop = values
-        files = dict(inputs.files)
+        motion, music, backdrop, fitting = values
+        files = dict(self.joints.apply(inputs, fitting).files)
         if motion:
             files["motion"] = (*files.get("motion", ()), *(Path(p) for p in motion))
         if music:
@@ -97,6 +105,7 @@ class CharacterTab(PipelineTab):
 
     def wire(self) -> None:
         super().wire()
+        self.joints.wire(self.files)
         looked = [self.files, self.engine, self.motion]
         gr.on([self.motion.change, self.engine.change], self._look_at_all, looked, [self.given], **html.QUIET)
 
@@ -120,7 +129,7 @@ class CharacterTab(PipelineTab):
         if not files and not motion:
             return gr.update(visible=False)
         try:
-            inputs = self.with_more(self._assigned(files), (motion, None, None))
+            inputs = self.with_more(self._assigned(files), (motion, None, None, None))
             shown = self.advice(inputs, engine)
         except StudioError as error:
             shown = html.note(error.message, "bad")
