@@ -214,13 +214,17 @@ def draw() -> np.ndarray:
 
 
 def write(folder: Path) -> None:
-    """``drawing.png`` and ``drawing.yaml`` with its joints."""
+    """``drawing.png``, ``drawing.yaml`` with its joints, and ``drawing.jpg`` to choose it by."""
     folder.mkdir(parents=True, exist_ok=True)
     rgba = draw()
     alpha = rgba[..., 3:]
     steps = np.where(alpha == 255, rgba[..., :3] // 4 * 4 + 2, rgba[..., :3])  # grain finer than the eye costs bytes
     bgra = np.dstack([steps[..., ::-1], alpha]).astype(np.uint8)
     cv2.imwrite(str(folder / "drawing.png"), bgra, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    ground = np.array([234, 241, 244])  # warm white, as the tab's own
+    flat = bgra[..., :3] * (alpha / 255) + ground * (1 - alpha / 255)
+    shot = cv2.resize(np.pad(flat, ((0, 0), (100, 100), (0, 0)), mode="edge"), (320, 320), interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(folder / "drawing.jpg"), shot, [cv2.IMWRITE_JPEG_QUALITY, 86])
     parents = {"root": None, "hip": "root", "torso": "hip", "neck": "torso"}
     chains = (("torso", "shoulder", "elbow", "hand"), ("root", "hip", "knee", "foot"))
     for side in ("right", "left"):

@@ -72,7 +72,7 @@ def with_rim(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint
     within = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
     outside = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5)
     signed = np.where(inside, within - 0.5, 0.5 - outside)
-    alpha = np.clip((signed - 0.25) / 1.5, 0, 1)  # a little inwards: the outermost pixels are mixed with the background
+    alpha = np.clip((signed + 0.25) / 1.5, 0, 1)  # a little inwards: the outermost pixels are mixed ones
     depth = max(_RIM * max(mask.shape), 2.0)
     deep, far = signed >= depth, signed <= -1.5
     colours = rgb

@@ -65,7 +65,7 @@ class CharacterTab(PipelineTab):
         drawing = shots / "drawing.png"
         if drawing.is_file():
             given = (drawing, shots / "drawing.yaml")
-            found.append(Example("A drawing dances", "paper puppet", given, drawing, {"move": "dance"}))
+            found.append(Example("A drawing dances", "paper puppet", given, shots / "drawing.jpg", {"move": "dance"}))
         video, shot = EXAMPLES / "body" / "walking.mp4", EXAMPLES / "body" / "walking.jpg"
         if video.is_file() and shot.is_file():
             found.append(Example("Pip walks along", "after a video", (PIP, video), shot, {"range_end": 2.0}))
