@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +148,7 @@ class CharacterTab(PipelineTab):
             words += f" It takes one drawing: {sheet.drawings[0].name}."
         if given.motion.kind == "video":
             words += " The Body tab's engine follows the person in the video first."
-        return html.note(escape(words))
+        return html.note(words)
 
 
 def _ready(folder: Path) -> Path:
