@@ -1,5 +1,5 @@
-"""SMPLer-X's network beside the layers it was published with: transposed convolutions with their norms, and attention
-written out. Random weights, equal outputs, runs of both in turn; processor time, which a busy machine changes least.
+"""SMPLer-X's network made ready for inference beside the layers it was published with: transposed convolutions and
+their norms. Random weights, equal outputs, runs of both in turn; processor time, which a busy machine changes least.
 
 `python -m benchmarks.smplerx_speed [--variants s32 b32] [--crops 1 4] [--repeats 7] [--threads 2]`
 """
@@ -16,21 +16,7 @@ from torch import Tensor, nn
 
 from models.smplerx.checkpoint import prepared
 from models.smplerx.config import CROP, VARIANTS
-from models.smplerx.encoder import Attention
 from models.smplerx.network import Smplerx
-
-
-class WrittenOut(nn.Module):
-    """Attention by two products and a softmax."""
-
-    def __init__(self, layer: Attention) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = self.layer.qkv(x).unflatten(-1, (3, self.layer.heads, -1)).permute(2, 0, 3, 1, 4)
-        shares = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(dim=-1)
-        return self.layer.proj((shares @ v).transpose(1, 2).flatten(2))
 
 
 def spent(network: nn.Module, crops: Tensor) -> tuple[float, Tensor]:
@@ -64,8 +50,6 @@ def main() -> None:
         torch.manual_seed(0)
         plain = Smplerx(VARIANTS[variant]).eval()
         ours = prepared(copy.deepcopy(plain))
-        for block in plain.encoder.blocks:
-            block.attn = WrittenOut(block.attn)
         for count in given.crops:
             crops = torch.rand(count, 3, *CROP)
             gap = (spent(plain, crops)[1] - spent(ours, crops)[1]).abs().max().item()
