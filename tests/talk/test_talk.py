@@ -175,3 +175,17 @@ def test_memory_stays_flat(talk: Callable, ctx: RunContext, portrait: Path, tmp_
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 60e6
+
+
+def test_a_phone_video_keeps_its_upright_picture(
+    talk: Callable, ctx: RunContext, portrait: Path, voice: Path, tmp_path: Path
+) -> None:
+    """Stored lying on its side, with the rotation in the file's metadata as phones do."""
+    lying = np.rot90(read_image(portrait, ctx.settings.limits)[:, 30:270], 1)  # 240 x 300 upright
+    stored, turned = clip(tmp_path / "stored.mp4", [lying] * 10), tmp_path / "turned.mp4"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-display_rotation", "-90", "-i", str(stored)]
+    subprocess.run([*command, "-c", "copy", str(turned)], check=True)
+    result = talk(turned, voice, **PLAIN)
+    info = probe(ctx.out_dir / "talk.mp4", ctx.settings.limits)
+    assert (info.width, info.height) == (240, 300)
+    assert info.frames == 50 and result.summary["untouched_frames"] == 0
