@@ -5,6 +5,7 @@ Everything that goes in or comes out is a plain CPU value, so that it can travel
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -119,8 +120,8 @@ _OF_PICTURES = (
 )  # fmt: skip
 
 
-def code_map(code: DecaCode, change: object) -> DecaCode:
-    """A code whose every part has been through ``change`` (Tensor -> Tensor)."""
+def code_map(code: DecaCode, change: Callable[[Tensor], Tensor]) -> DecaCode:
+    """A code whose every part has been through ``change``."""
     parts = {f.name: getattr(code, f.name) for f in fields(code)}
     return DecaCode(**{name: None if part is None else change(part) for name, part in parts.items()})
 
