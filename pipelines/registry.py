@@ -32,6 +32,7 @@ LINKS = (
     Link("body", "motion", "character", "motion"),
     Link("body", "motion", "scene", "people"),
     Link("scene", "world_motion", "character", "motion"),
+    Link("face", "motion", "character", "motion"),
     Link("face", "curves_json", "talk", "expression"),
 )
 

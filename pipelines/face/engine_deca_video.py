@@ -218,10 +218,11 @@ class DecaVideo:
             flame_exports.Motion(clip.times[kept], weights[kept], turns[kept]),
         )
         engine.add("animated", "animated.glb", "model3d", f"Animated head (GLB, {len(names)} morph targets)")
-        exports.write_curves(out, "curves", clip.times, clip.seen, weights[:, : len(NAMES)], clip.fps)
+        exports.write_curves(out, "curves", clip.times, clip.seen, weights[:, : len(NAMES)], clip.rotations, clip.fps)
         engine.add("curves", "curves.csv", "table", "Expression curves (CSV, estimated)")
         engine.add("curves_json", "curves.json", "data", "Expression curves (JSON, estimated)")
         engine.add("curves_plot", "curves_plot.json", "plot", "Expression curves")
+        engine.add("motion", "curves_motion.npz", "data", "Head motion (NPZ)")
 
     def _own_shapes(self, subject: Subject, clip: Performance) -> NDArray[np.float64]:
         """Orthonormal shapes (K, V, 3) for what the 52 leave of a clip, as few as bring it within a tenth of a

@@ -260,10 +260,11 @@ class FacemeshEngine:
             self.options.head_motion,
         )
         self._add("animated", f"animated{stem}.glb", "model3d", f"Animation{whose} (GLB, 52 morph targets)")
-        exports.write_curves(folder, f"curves{stem}", clip.times, clip.seen, clip.weights, fps)
+        exports.write_curves(folder, f"curves{stem}", clip.times, clip.seen, clip.weights, clip.rotations, fps)
         self._add("curves", f"curves{stem}.csv", "table", f"Expression curves{whose} (CSV, estimated)")
         self._add("curves_json", f"curves{stem}.json", "data", f"Expression curves{whose} (JSON, estimated)")
         self._add("curves_plot", f"curves{stem}_plot.json", "plot", f"Expression curves{whose}")
+        self._add("motion", f"curves{stem}_motion.npz", "data", f"Head motion{whose} (NPZ)")
         limits = self.ctx.settings.limits
         with (
             VideoWriter(

@@ -11,15 +11,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from models.geometry.cameras import resize_intrinsics
+from pipelines.export.expression import ExpressionClip, write_expression
 from pipelines.export.glb import GlbBuilder, Material
 from pipelines.export.glb_rig import Clip, add_morphs
+from pipelines.export.motion import write_motion
 from pipelines.export.obj import write_obj
 from pipelines.face.blendshapes import NAMES
 from pipelines.face.canonical import canonical_face
 from pipelines.face.expression import Performance, RestingFace
 from pipelines.face.facemesh import FaceLens, HeadFit
+from pipelines.face.head_motion import head_motion
 from pipelines.face.repose import FACING, PosableHead, portrait
 from pipelines.media.atomic import replacing
 from pipelines.render.depth_color import colorize, inverse_depth, valid_depth, value_range
@@ -153,24 +157,21 @@ def write_curves(
     times: NDArray[np.floating],
     seen: NDArray[np.bool_],
     weights: NDArray[np.floating],
+    rotations: NDArray[np.floating],
     fps: Fraction,
 ) -> None:
-    """``STEM.csv`` (one row per frame), ``STEM.json`` and the plot ``STEM_plot.json``."""
+    """``STEM.csv`` (one row per frame), ``STEM.json``, the plot ``STEM_plot.json``, and the head's motion
+    ``STEM_motion.npz`` on a standing body. ``rotations`` (T, 3, 3) from the head to camera axes."""
     with replacing(folder / f"{stem}.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["frame", "time", "seen", *NAMES])
         for i in range(len(times)):
             values = [f"{w:.4f}" for w in weights[i]]
             rows.writerow([i, f"{times[i]:.4f}", int(seen[i]), *values])
-    told = {
-        "fps": float(fps),
-        "note": NOTE,
-        "names": list(NAMES),
-        "times": times.round(4).tolist(),
-        "seen": seen.tolist(),
-        "weights": weights.round(4).tolist(),
-    }
-    (folder / f"{stem}.json").write_text(json.dumps(told), encoding="utf-8")
+    head = Rotation.from_matrix(FACING @ rotations).as_rotvec()
+    clip = ExpressionClip(NAMES, np.asarray(times), np.asarray(seen, bool), np.asarray(weights), head)
+    write_expression(folder / f"{stem}.json", clip, float(fps), NOTE)
+    write_motion(folder / f"{stem}_motion.npz", head_motion(clip, float(fps)))
     most = np.argsort(-np.ptp(weights, axis=0), kind="stable")[:PLOTTED]
     traces = [
         {"type": "scatter", "mode": "lines", "name": NAMES[k], "x": times.round(3).tolist(),

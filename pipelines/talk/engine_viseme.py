@@ -72,6 +72,8 @@ class VisemeEngine:
         return next(iter(VideoReader(self.work.source, self._limits, times=[time]))).rgb
 
     def _still_motion(self, speaker: Speaker) -> StillMotion:
+        if self.work.expression is not None:
+            return StillMotion.follow(self.work.expression, self.work.count, float(self.work.fps))
         energy = self.work.curves[:, CHANNELS.index("energy")]
         seed = zlib.crc32(speaker.face.points.tobytes())
         still = self.options.still

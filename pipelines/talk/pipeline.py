@@ -28,6 +28,7 @@ from pipelines.base import (
     choose_engine,
     ready_weights,
 )
+from pipelines.export.expression import read_expression
 from pipelines.media.audio import probe_audio, read_audio
 from pipelines.media.image import write_image
 from pipelines.media.sniff import describe, sniff
@@ -65,6 +66,7 @@ class TalkPlan:
     voice: Path
     fps: Fraction
     spoken: bool = False
+    expression: Path | None = None
 
 
 @dataclass
@@ -96,6 +98,7 @@ class TalkPipeline:
     roles = (
         InputRole("source", "Video or photo of a face", ("video", "image"), 1, 1),
         InputRole("voice", "Voice", ("audio", "video"), 0, 1),
+        InputRole("expression", "Expression curves from the Face tab, for a photo", ("data",), 0, 1),
     )
     engines = (
         Engine(
@@ -149,7 +152,12 @@ class TalkPipeline:
         if kind.kind == "video":
             fps = min(probe(source, limits).fps, Fraction(HIGHEST_FPS))
         weights = ready_weights(engine, ctx.weights) or ()
-        return TalkPlan(engine.name, weights, source, kind.kind == "image", recording, fps, spoken)
+        expression = inputs.one("expression")
+        if expression is not None:
+            if kind.kind != "image" or engine.name != "viseme":
+                raise InputError("Expression curves move a photo, with the engine viseme; leave them out here")
+            read_expression(expression)
+        return TalkPlan(engine.name, weights, source, kind.kind == "image", recording, fps, spoken, expression)
 
     def infer(self, plan: TalkPlan, options: TalkOptions, ctx: RunContext) -> Iterator[Event]:
         """Listens, measures, draws and encodes, frame by frame."""
@@ -242,7 +250,8 @@ def arrange(plan: TalkPlan, options: TalkOptions, speech: Speech, measurement: M
     speakers = tuple(speaker(face, options.max_turn, rate) for face in faces)
     times = np.arange(count) * frame_seconds - options.offset_ms / 1000
     curves = speech.curves.at(times, frame_seconds)
-    return TalkWork(plan.source, plan.voice, plan.photo, plan.fps, measurement, speakers, speech, indices, curves)
+    return TalkWork(plan.source, plan.voice, plan.photo, plan.fps, measurement, speakers, speech, indices, curves,
+                    expression=read_expression(plan.expression) if plan.expression else None)  # fmt: skip
 
 
 def _fill(state: _State, work: TalkWork, engine: TalkEngine, seconds: float) -> None:

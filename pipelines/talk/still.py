@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from pipelines.export.expression import ExpressionClip
 from pipelines.talk.mouth_draw import Region
 from pipelines.talk.warp import border_fade, displacement, sample
 from pipelines.tracking import face_points as mp
@@ -15,6 +16,10 @@ SWAY = (0.022, 0.016)  # eye distances sideways and up and down
 TILT = 0.9  # degrees
 BLINK_SECONDS = 0.24
 BLINK_EVERY = (2.2, 5.0)
+FOLLOWED_TURN = 20.0  # degrees of a driving head that use up most of the movement
+FOLLOWED_SHIFT = 0.06  # eye distances
+FOLLOWED_TILT = 4.0  # degrees
+SHUT_FROM, SHUT_AT = 0.2, 0.7  # blink curve of eyes that are open, and shut
 LEAST_EYE = 0.12  # height over width of an eye that is open enough to blink
 
 
@@ -56,6 +61,18 @@ class StillMotion:
         scale = lively * begin if motion else np.zeros(count)
         shift = np.stack([SWAY[0] * sideways, SWAY[1] * nod], axis=1) * scale[:, None]
         return cls(shift, TILT * tilt * scale, blink_curve(count, fps, rng) if blinks else np.zeros(count))
+
+    @classmethod
+    def follow(cls, clip: ExpressionClip, count: int, fps: float) -> StillMotion:
+        """The blinks and small movements of somebody else's clip, back and forth where it is shorter."""
+        times = np.arange(count) / fps
+        turned = [clip.played(times, clip.head[:, axis] - np.median(clip.head[:, axis])) for axis in range(3)]
+        nod, yaw, roll = (np.degrees(angle) for angle in turned)
+        # A photo can be shifted and tilted a little, not turned: large movements are held at what looks natural.
+        shift = np.stack([np.tanh(yaw / FOLLOWED_TURN), np.tanh(nod / FOLLOWED_TURN)], axis=1) * FOLLOWED_SHIFT
+        tilt = -FOLLOWED_TILT * np.tanh(roll / FOLLOWED_TILT)
+        shut = clip.played(times, clip.curve("eyeBlinkLeft", "eyeBlinkRight"))
+        return cls(shift, tilt, np.clip((shut - SHUT_FROM) / (SHUT_AT - SHUT_FROM), 0, 1))
 
     def apply(self, frame: np.ndarray, points: np.ndarray, number: int) -> None:
         """Changes ``frame`` (H, W, 3) uint8 in place, of a photo with face landmarks (468, 3) pixels."""

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
 
 from models.runtime.settings import Limits
+from pipelines.export.expression import ExpressionClip
 from pipelines.talk.schedule import Shown, hold, play
 from pipelines.talk.speech import Speech
 from pipelines.tracking.face_measure import FaceTrack, Measurement
@@ -41,7 +42,8 @@ class Followed:
 @dataclass(frozen=True)
 class TalkWork:
     """Everything an engine needs for its frames. ``indices`` (N,) names the source frame of each output frame;
-    ``followed`` holds, by face number, what networks besides the built-in ones saw."""
+    ``followed`` holds, by face number, what networks besides the built-in ones saw;
+    ``expression``: whose blinks and head a photo follows."""
 
     source: Path
     voice: Path
@@ -53,6 +55,7 @@ class TalkWork:
     indices: np.ndarray
     curves: np.ndarray
     followed: Mapping[int, Followed] = field(default_factory=dict)
+    expression: ExpressionClip | None = None
 
     @property
     def count(self) -> int:

@@ -81,7 +81,7 @@ class TalkTab:
         self.files = gr.File(
             label="Video or photo of a face, and a recorded voice",
             file_count="multiple",
-            file_types=["image", "video", "audio"],
+            file_types=["image", "video", "audio", ".json"],
             height=140,
             elem_id=f"{ID}-files",
         )
