@@ -121,6 +121,21 @@ def deca_in_photo(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (files, settings, _pictures(1, 60, 80)[0], code, np.eye(3)[None]), {}
 
 
+def conr_paint(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """One frame from one drawing, through four networks of random weights."""
+    from models.conr.checkpoint import PARTS
+    from models.conr.network import Conr
+
+    network, files = Conr(), {}
+    for part in PARTS:
+        files[part] = folder / f"{part}.pth"
+        torch.save(getattr(network, part).state_dict(), files[part])
+    poses = np.zeros((1, 128, 128, 4), np.float32)
+    nothing_before = np.zeros((0, 128, 128, 4), np.float32)
+    sheet = np.random.default_rng(0).integers(0, 255, (1, 128, 128, 4), np.uint8)
+    return (files, Settings(device="cpu"), sheet, poses, False, 1, 0, nothing_before), {}
+
+
 def _onnx(shape: tuple[int, ...], outputs: list[np.ndarray], side: int) -> Case:
     """A call of a function that reads an ONNX file, on one square picture."""
 
@@ -136,6 +151,7 @@ CASES: dict[str, Case] = {
     "pipelines.face.deca_network.decode": deca_decode,
     "pipelines.face.deca_network.posed": deca_posed,
     "pipelines.face.deca_network.draw_in_photo": deca_in_photo,
+    "pipelines.character.engine_conr.paint": conr_paint,
     "pipelines.scene.da3_network.compute_views": da3_views,
     "pipelines.body.engine_smplerx.regress": smplerx_crops,
     "pipelines.talk.lips.wav2lip_faces": wav2lip,
