@@ -62,7 +62,7 @@ class CharacterTab(PipelineTab):
             if (shots / f"{move}.jpg").is_file():
                 found.append(Example(title, note, (PIP,), shots / f"{move}.jpg", {"move": move}))
         drawing = shots / "drawing.png"
-        if drawing.is_file():
+        if drawing.is_file() and (shots / "drawing.jpg").is_file():
             given = (drawing, shots / "drawing.yaml")
             found.append(Example("A drawing dances", "paper puppet", given, shots / "drawing.jpg", {"move": "dance"}))
         video, shot = EXAMPLES / "body" / "walking.mp4", EXAMPLES / "body" / "walking.jpg"
