@@ -132,10 +132,10 @@ def _found(
     if way == "colors":
         return grab(rgb, marks, flood(rgb, tolerance))
     flooded = flood(rgb, tolerance)
-    if _marked(marks):
-        return grab(rgb, marks, flooded)
     if _plausible(main_pieces(flooded)) and _calm_border(flooded):
         return flooded
+    if _marked(marks):
+        return grab(rgb, marks, flooded)
     people = segment(rgb) > 0.5 if segment is not None else np.zeros(flooded.shape, bool)
     return people if _plausible(people) else grab(rgb, marks, flooded)
 
