@@ -20,7 +20,7 @@ from pipelines.media.sniff import sniff
 from pipelines.media.video import Frame, VideoReader, prefetch, probe
 from pipelines.tracking.face_points import opening, yaw_and_pitch
 from pipelines.tracking.face_tracker import FaceTracker
-from pipelines.tracking.measurements import MeasurementCache, MeasurementKey, hash_file
+from pipelines.tracking.measurements import MeasurementCache, MeasurementKey
 from pipelines.tracking.networks import BlazeNetworks
 from pipelines.tracking.options import FaceOptions
 
@@ -76,11 +76,6 @@ class Measurement:
         return tuple(sorted(self.faces, key=lambda face: face.left))
 
 
-def _key(path: Path) -> MeasurementKey:
-    """Begins with the hash of the file itself, by which the studio deletes what was measured on it."""
-    return MeasurementKey(f"{hash_file(path)}.{VERSION}")
-
-
 def measure_photo(path: Path, ctx: RunContext) -> Measurement:
     """The faces of a still picture, as a clip of one frame."""
     image = read_image(path, ctx.settings.limits)
@@ -99,7 +94,7 @@ def measure_video(path: Path, ctx: RunContext) -> Iterator[Progress | Measuremen
         InputError, LimitExceeded: not a video that can be read.
         WeightsMissing: the face networks are not installed.
     """
-    cache, key = MeasurementCache.from_settings(ctx.settings), _key(path)
+    cache, key = MeasurementCache.from_settings(ctx.settings), MeasurementKey.of(path, VERSION)
     stored = cache.get(key)
     if stored is not None:
         yield _unpacked(stored)

@@ -1,44 +1,39 @@
 """Measurements kept on disk, so that a second run over the same media need not detect and track again.
 
-Entries are found by what they were made from: the media's content, the models and the options. They hold biometric
-data, so every run that used an entry is noted, and deleting the run deletes the entry; age and size are limited.
+Entries are found by what they were made from: the media's content and how it was measured. They hold biometric data, so
+their names begin with the hash of the media, by which deleting a run finds and deletes them; age and size are limited.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import re
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from models.runtime.errors import InputError, WeightsInvalid
+from models.runtime.errors import WeightsInvalid
 from models.runtime.safe_load import load_npz
 from models.runtime.settings import Settings
 
-FORMAT = 1  # part of every key: raised when the meaning of stored measurements changes
-_RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+FORMAT = 2  # part of every key: raised when the way of storing changes
 DAY = 86400.0
 
 
 @dataclass(frozen=True)
 class MeasurementKey:
-    """Digest of all that a measurement depends on."""
+    """The name of an entry: the content's hash first, then what else it depends on."""
 
-    digest: str
+    name: str
 
     @classmethod
-    def of(cls, content: str, models: tuple[str, ...], options: Mapping[str, Any]) -> MeasurementKey:
-        """``content`` is a hash of the media, ``models`` name what measured it, ``options`` are plain JSON values."""
-        text = json.dumps([FORMAT, content, sorted(models), dict(options)], sort_keys=True, separators=(",", ":"))
-        return cls(hashlib.sha256(text.encode()).hexdigest())
+    def of(cls, path: Path, how: str) -> MeasurementKey:
+        """For the file at ``path``; ``how`` is a word for what measured it, changed whenever results change."""
+        return cls(f"{hash_file(path)}.{FORMAT}.{how}")
 
 
 def hash_file(path: Path) -> str:
@@ -48,7 +43,7 @@ def hash_file(path: Path) -> str:
 
 
 class MeasurementCache:
-    """Arrays by key under one folder: ``<digest>.npz``, and a marker ``runs/<run>/<digest>`` for every use.
+    """Arrays by key under one folder, ``<key>.npz``.
 
     Several processes may share the folder: files appear whole or not at all.
     """
@@ -64,8 +59,8 @@ class MeasurementCache:
         limits = settings.limits
         return cls(settings.measurements_dir, limits.measurement_age_days, limits.measurement_bytes)
 
-    def get(self, key: MeasurementKey, run: str = "") -> dict[str, np.ndarray] | None:
-        """The arrays stored under ``key``, None when there are none; ``run`` is noted as their user."""
+    def get(self, key: MeasurementKey) -> dict[str, np.ndarray] | None:
+        """The arrays stored under ``key``, None when there are none."""
         path = self._path(key)
         if not path.is_file():
             return None
@@ -74,11 +69,10 @@ class MeasurementCache:
         except WeightsInvalid:  # a damaged entry is as good as none
             path.unlink(missing_ok=True)
             return None
-        self._note(key, run)
         os.utime(path)
         return arrays
 
-    def put(self, key: MeasurementKey, arrays: Mapping[str, np.ndarray], run: str = "") -> None:
+    def put(self, key: MeasurementKey, arrays: Mapping[str, np.ndarray]) -> None:
         """Stores arrays and keeps the folder within its limits. Object arrays are refused with ValueError."""
         if any(np.asarray(a).dtype.hasobject for a in arrays.values()):
             raise ValueError("measurements hold plain arrays only")
@@ -90,32 +84,7 @@ class MeasurementCache:
             part.replace(self._path(key))
         finally:
             part.unlink(missing_ok=True)
-        self._note(key, run)
         self.sweep()
-
-    def remember(
-        self, key: MeasurementKey, measure: Callable[[], Mapping[str, np.ndarray]], run: str = ""
-    ) -> Mapping[str, np.ndarray]:
-        """The stored arrays, or those that ``measure`` makes, stored for the next time."""
-        arrays = self.get(key, run)
-        if arrays is None:
-            arrays = measure()
-            self.put(key, arrays, run)
-        return arrays
-
-    def forget_run(self, run: str) -> int:
-        """Deletes every entry that ``run`` used, also where others used it too; returns how many."""
-        markers = self._markers(run)
-        if not markers.is_dir():
-            return 0
-        count = 0
-        for marker in list(markers.iterdir()):
-            entry = self.folder / f"{marker.name}.npz"
-            count += entry.exists()
-            entry.unlink(missing_ok=True)
-            marker.unlink(missing_ok=True)
-        markers.rmdir()
-        return count
 
     def sweep(self) -> None:
         """Deletes entries not used for too long, then the longest unused until the rest fits."""
@@ -132,23 +101,6 @@ class MeasurementCache:
         for part in self.folder.glob("*.part"):
             if now - part.stat().st_mtime > 3600:
                 part.unlink(missing_ok=True)
-        for markers in self.folder.glob("runs/*"):
-            for marker in markers.iterdir():
-                if not (self.folder / f"{marker.name}.npz").exists():
-                    marker.unlink(missing_ok=True)
-            if not any(markers.iterdir()):
-                markers.rmdir()
 
     def _path(self, key: MeasurementKey) -> Path:
-        return self.folder / f"{key.digest}.npz"
-
-    def _markers(self, run: str) -> Path:
-        if not _RUN_ID.fullmatch(run):
-            raise InputError(f"{run!r} is no run id")
-        return self.folder / "runs" / run
-
-    def _note(self, key: MeasurementKey, run: str) -> None:
-        if run:
-            markers = self._markers(run)
-            markers.mkdir(parents=True, exist_ok=True)
-            (markers / key.digest).touch()
+        return self.folder / f"{key.name}.npz"

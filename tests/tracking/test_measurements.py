@@ -1,4 +1,4 @@
-"""The measurement cache: found again, bound to runs, limited, unharmed by damage."""
+"""The measurement cache: found again, named by the media it was made from, limited, unharmed by damage."""
 
 import os
 import time
@@ -6,9 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from models.runtime.errors import InputError
 from models.runtime.settings import Settings
 from pipelines.tracking.measurements import MeasurementCache, MeasurementKey, hash_file
+from studio.traces import forget_measurements
 
 ARRAYS = {"landmarks": np.arange(12, dtype=np.float32).reshape(2, 2, 3), "index": np.array([0, 4])}
 
@@ -19,14 +19,23 @@ def cache(tmp_path) -> MeasurementCache:
 
 
 def key(name: str = "a") -> MeasurementKey:
-    return MeasurementKey.of(name, ("face", "iris"), {"iris": True})
+    return MeasurementKey(f"{name}.faces")
 
 
-def test_keys_depend_on_everything_but_the_order():
-    base = MeasurementKey.of("a", ("x", "y"), {"p": 1, "q": [2]})
-    assert base == MeasurementKey.of("a", ("y", "x"), {"q": [2], "p": 1})
-    others = [("b", ("x", "y"), {"p": 1, "q": [2]}), ("a", ("x",), {"p": 1, "q": [2]}), ("a", ("x", "y"), {"p": 2})]
-    assert all(base != MeasurementKey.of(*other) for other in others)
+def test_keys_begin_with_the_hash_of_the_content(tmp_path):
+    (tmp_path / "clip").write_bytes(b"one")
+    first = MeasurementKey.of(tmp_path / "clip", "faces-1")
+    assert first.name.startswith(hash_file(tmp_path / "clip"))
+    assert first == MeasurementKey.of(tmp_path / "clip", "faces-1") != MeasurementKey.of(tmp_path / "clip", "faces-2")
+
+
+def test_deleting_what_was_measured_on_a_file_finds_it(cache, tmp_path):
+    (tmp_path / "clip").write_bytes(b"one")
+    made = MeasurementKey.of(tmp_path / "clip", "faces-1")
+    cache.put(made, ARRAYS)
+    cache.put(key(), ARRAYS)
+    assert forget_measurements(cache.folder, [hash_file(tmp_path / "clip")]) == 1
+    assert cache.get(made) is None and cache.get(key()) is not None
 
 
 def test_files_are_hashed_by_content(tmp_path):
@@ -38,43 +47,11 @@ def test_files_are_hashed_by_content(tmp_path):
 
 def test_what_is_put_is_got(cache):
     assert cache.get(key()) is None
-    cache.put(key(), ARRAYS, "run1")
+    cache.put(key(), ARRAYS)
     found = cache.get(key())
     assert found.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(found[name], array)
-
-
-def test_measuring_happens_once(cache):
-    calls = []
-
-    def measure():
-        calls.append(1)
-        return ARRAYS
-
-    for run in ("run1", "run2"):
-        np.testing.assert_array_equal(cache.remember(key(), measure, run)["index"], ARRAYS["index"])
-    assert len(calls) == 1
-
-
-def test_forgetting_any_run_that_used_an_entry_deletes_it(cache):
-    cache.put(key("a"), ARRAYS, "run1")
-    cache.put(key("b"), ARRAYS, "run1")
-    cache.put(key("c"), ARRAYS, "run3")
-    assert cache.get(key("a"), "run2") is not None
-    assert cache.forget_run("run2") == 1
-    assert cache.get(key("a")) is None and cache.get(key("b")) is not None
-    assert cache.forget_run("run1") == 1
-    assert cache.forget_run("run1") == 0
-    assert cache.get(key("c")) is not None
-    cache.forget_run("run3")
-    assert not any(p.is_file() for p in cache.folder.rglob("*"))
-
-
-@pytest.mark.parametrize("run", ["../evil", "a/b", "a\\b", "..", "x" * 200])
-def test_run_names_cannot_leave_the_folder(cache, run):
-    with pytest.raises(InputError):
-        cache.put(key(), ARRAYS, run)
 
 
 def test_damage_reads_as_absent(cache):
@@ -101,8 +78,8 @@ def test_the_longest_unused_goes_first(tmp_path):
     assert [cache.get(key(n)) is not None for n in "abc"] == [True, False, True]
 
 
-def test_the_old_is_swept_with_its_markers(cache):
-    cache.put(key(), ARRAYS, "run1")
+def test_the_old_is_swept(cache):
+    cache.put(key(), ARRAYS)
     os.utime(cache._path(key()), (time.time() - 8 * 86400,) * 2)
     cache.sweep()
     assert not any(p.is_file() for p in cache.folder.rglob("*"))

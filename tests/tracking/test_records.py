@@ -60,7 +60,7 @@ def test_frames_return_as_they_were(kind, tmp_path):
         frame(5, 0.2, (subject(2, "followed"),), (1,)),
     ]
     cache = MeasurementCache(tmp_path, 7, 1 << 24)
-    key = MeasurementKey.of("x", (kind,), {})
+    key = MeasurementKey(f"x.{kind}")
     cache.put(key, pack(frames))
     found = unpack(cache.get(key))
     assert len(found) == 4
