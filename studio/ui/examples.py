@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -10,8 +12,10 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.utils import get_upload_folder
 
 from models.runtime.settings import Limits
+from pipelines.media.atomic import replacing
 from studio.ui import components as html
 from studio.ui.options_panel import OptionsPanel
 from studio.ui.thumbs import data_uri
@@ -55,6 +59,15 @@ def example_cards(
 
 def _fill(example: Example, files: gr.File, panel: OptionsPanel) -> Callable[[], dict[Component, Any]]:
     def fill() -> dict[Component, Any]:
-        return {files: [str(path) for path in example.files], **panel.fill(example.options)}
+        return {files: [lent(path) for path in example.files], **panel.fill(example.options)}
 
     return fill
+
+
+def lent(path: Path) -> str:
+    """A copy of an example's file where the web framework may read: packages lie anywhere, outside what it serves."""
+    target = Path(get_upload_folder(), "examples", hashlib.sha256(str(path).encode()).hexdigest()[:16], path.name)
+    if not target.is_file() or target.stat().st_size != path.stat().st_size:
+        with replacing(target) as temporary:
+            shutil.copyfile(path, temporary)
+    return str(target)

@@ -23,6 +23,7 @@ from studio import forms
 from studio.intake import assign
 from studio.runs import OutputRecord, RunStore
 from studio.ui import components as html
+from studio.ui.examples import lent
 from studio.ui.framing import camera_distance
 from studio.ui.options_panel import options_panel
 from studio.ui.serving import address, shown
@@ -233,3 +234,15 @@ def test_examples_name_files_and_options_that_exist() -> None:
         assert set(example.options) <= known
         forms.build(SceneOptions, example.options)
         assert all(path.is_file() for path in (*example.files, example.picture))
+
+
+def test_example_files_are_lent_from_where_the_page_may_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "served"))
+    source = tmp_path / "site-packages" / "portrait.png"
+    source.parent.mkdir()
+    source.write_bytes(b"picture")
+    copy = Path(lent(source))
+    assert copy.is_relative_to(tmp_path / "served") and copy.name == "portrait.png"
+    assert copy.read_bytes() == b"picture"
+    copy.unlink()  # as the sweeper does
+    assert Path(lent(source)).is_file()
