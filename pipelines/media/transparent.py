@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -42,7 +43,7 @@ class FrameWriter(Protocol):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None: ...
 
 
-class _Writer:
+class _Writer(ABC):
     """The file appears when the block ends well. ``_finish`` completes it, ``_stack`` holds what must be closed."""
 
     def __init__(self, path: Path) -> None:
@@ -50,8 +51,8 @@ class _Writer:
         self._stack = ExitStack()
         self._target = self._stack.enter_context(replacing(self.path))
 
-    def _finish(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _finish(self) -> None: ...
 
     def __enter__(self) -> _Writer:
         return self
