@@ -1,6 +1,6 @@
 """Whole jobs beside the original: photos on disk -> depth and cameras -> scene.glb with its pictures.
 
-``python -m benchmarks.da3_job --original CHECKOUT [--photos 4] [--rounds 5]``
+``python -m benchmarks.da3_job --original CHECKOUT [--photos 4] [--rounds 5] [--jobs ours original_float32]``
 
 Both load the same stand-in weights of da3-small beforehand and then do, in turn: decode the photos, bring them to size,
 run the network, filter the points and write scene.glb with cameras beside a picture of photo and depth for every view.
@@ -132,6 +132,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--photos", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--jobs", nargs="*", default=["ours", "studio", "original", "original_float32"])
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     photos = sorted(ROOM.glob("*.jpg"))[: given.photos]
@@ -139,6 +140,7 @@ def main(arguments: list[str] | None = None) -> None:
         jobs = {"ours": ours(), "studio": studio(Path(folder))}
         if given.original:
             jobs |= original(given.original)
+        jobs = {name: job for name, job in jobs.items() if name in given.jobs}
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
         for number in range(given.rounds + 1):
             for name, job in jobs.items():
@@ -147,7 +149,8 @@ def main(arguments: list[str] | None = None) -> None:
                     times[name].append(found)
     best = {name: [round(min(column), 3) for column in zip(*rows, strict=True)] for name, rows in times.items()}
     print(json.dumps({"photos": len(photos), "best_wall_and_cpu_s": best}))
-    for theirs, mine in product((n for n in jobs if n.startswith("original")), ("ours", "studio")):
+    originals = [name for name in jobs if name.startswith("original")]
+    for theirs, mine in product(originals, [name for name in jobs if name not in originals]):
         pairs = [[t / m for t, m in zip(*rows, strict=True)] for rows in zip(times[theirs], times[mine], strict=True)]
         ratio = [round(statistics.median(column), 2) for column in zip(*pairs, strict=True)]
         print(json.dumps({f"{theirs} over {mine}": ratio}))

@@ -95,8 +95,8 @@ class GlbBuilder:
             normalized=normalized,
         )
         if bounds:
-            flat = array.reshape(len(array), -1)
-            entry.min, entry.max = flat.min(axis=0).tolist(), flat.max(axis=0).tolist()
+            columns = array.reshape(len(array), -1).T  # one by one: along rows of three numpy is ten times slower
+            entry.min, entry.max = [c.min().item() for c in columns], [c.max().item() for c in columns]
         self.gltf.accessors.append(entry)
         return len(self.gltf.accessors) - 1
 
@@ -287,7 +287,7 @@ def robust_extent(points: ArrayLike) -> float:
     points = np.asarray(points, dtype=np.float64)
     if len(points) == 0:
         return 1.0
-    low, high = np.percentile(points[:: -(-len(points) // 500_000)], [5, 95], axis=0)
+    low, high = np.percentile(np.ascontiguousarray(points[:: -(-len(points) // 500_000)].T), [5, 95], axis=1)
     extent = float(np.linalg.norm(high - low))
     return extent if np.isfinite(extent) and extent > 0 else 1.0
 
@@ -311,15 +311,15 @@ def write_scene_glb(
         matrix: (4, 4) from the world to the y-up frame of the file; applied to the data, not left to the viewer.
         linear: as ``GlbBuilder``.
     """
-    T = np.eye(4) if matrix is None else np.asarray(matrix, dtype=np.float64)
     points = np.asarray(points)
     builder = GlbBuilder(linear)
     if len(points):
-        builder.add_points(transform_points(T, points), colors)
+        builder.add_points(points if matrix is None else transform_points(matrix, points), colors)
     if cameras is not None and len(np.asarray(cameras[0])):
         extrinsics, intrinsics, (width, height) = cameras
         segments = camera_frustums(extrinsics, intrinsics, width, height, camera_size * robust_extent(points))
         count, each = segments.shape[:2]
-        moved = transform_points(T, segments.reshape(-1, 3)).reshape(-1, 2, 3)
-        builder.add_lines(moved, np.repeat(rainbow(count), each, axis=0), name="cameras")
+        if matrix is not None:
+            segments = transform_points(matrix, segments.reshape(-1, 3))
+        builder.add_lines(segments.reshape(-1, 2, 3), np.repeat(rainbow(count), each, axis=0), name="cameras")
     return builder.save(path)

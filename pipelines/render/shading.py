@@ -7,6 +7,7 @@ top-left pixel. Colours are uint8 sRGB; light is worked out in linear values.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import cv2
 import numba
@@ -154,10 +155,10 @@ def render_mesh(
 
 def _reduced(linear: Array, covered: NDArray[np.bool_], depth: Array, camera: Camera, samples: int) -> Picture:
     """Averages samples to pixels; depth is the nearest sample's."""
-    h, w = camera.height, camera.width
-    color = linear.reshape(h, samples, w, samples, 3).mean(axis=(1, 3))
-    alpha = covered.reshape(h, samples, w, samples).mean(axis=(1, 3))
-    nearest = depth.reshape(h, samples, w, samples).min(axis=(1, 3))
+    size = (camera.width, camera.height)
+    color = cv2.resize(linear.astype(np.float32, copy=False), size, interpolation=cv2.INTER_AREA)
+    alpha = cv2.resize(covered.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    nearest = reduce(np.minimum, (depth[i::samples, j::samples] for i in range(samples) for j in range(samples)))
     return Picture(to_bytes(color), (alpha * 255 + 0.5).astype(np.uint8), nearest.astype(np.float32))
 
 
@@ -166,13 +167,14 @@ def _splat(u, v, z, radius, index, depth):  # pragma: no cover - compiled
     """Discs into a z-buffer; the nearest wins, of equal ones the first."""
     height, width = depth.shape
     for i in range(u.shape[0]):
-        r = radius[i]
-        x0, x1 = max(int(np.ceil(u[i] - r)), 0), min(int(np.floor(u[i] + r)), width - 1)
+        r, near = radius[i], z[i]
         y0, y1 = max(int(np.ceil(v[i] - r)), 0), min(int(np.floor(v[i] + r)), height - 1)
         for y in range(y0, y1 + 1):
+            half = np.sqrt(max(r * r - (y - v[i]) ** 2, 0.0))
+            x0, x1 = max(int(np.ceil(u[i] - half)), 0), min(int(np.floor(u[i] + half)), width - 1)
             for x in range(x0, x1 + 1):
-                if (x - u[i]) ** 2 + (y - v[i]) ** 2 <= r * r and z[i] < depth[y, x]:
-                    depth[y, x] = z[i]
+                if near < depth[y, x]:
+                    depth[y, x] = near
                     index[y, x] = i
 
 

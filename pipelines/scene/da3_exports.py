@@ -64,8 +64,8 @@ def without_background(
 
 def confidence_threshold(conf: NDArray[np.floating], rules: CloudRules) -> float:
     """The larger of the fixed and the percentile threshold, but never above the percentile that must be kept."""
-    wanted = max(rules.confidence, float(np.percentile(conf, rules.percentile)))
-    return min(wanted, float(np.percentile(conf, rules.ensured_percentile)))
+    wanted, ensured = (float(v) for v in np.percentile(conf, [rules.percentile, rules.ensured_percentile]))
+    return min(max(rules.confidence, wanted), ensured)
 
 
 def viewer_alignment(points: NDArray[np.floating], first_extrinsics: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -73,7 +73,8 @@ def viewer_alignment(points: NDArray[np.floating], first_extrinsics: NDArray[np.
     turned = FLIP @ homogeneous(first_extrinsics).astype(np.float64)
     shift = np.eye(4)
     if len(points):
-        shift[:3, 3] = -np.median(transform_points(turned, points.astype(np.float64)), axis=0)
+        rows = turned[:3, :3] @ points.T.astype(np.float64)  # medians of contiguous rows are twice as fast
+        shift[:3, 3] = -(np.median(rows, axis=1) + turned[:3, 3])
     return shift @ turned
 
 

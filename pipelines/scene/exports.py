@@ -126,7 +126,7 @@ def write_poster(prediction: Prediction, cloud: Cloud, out_dir: Path) -> Output:
     size = (round(columns * scale), round(rows * scale))
     K = resize_intrinsics(prediction.intrinsics[i], size[0] / columns, size[1] / rows)
     here = RenderCamera(prediction.extrinsics[i], K, *size)
-    chosen = np.random.default_rng(0).permutation(len(cloud))[:_POSTER_POINTS]
+    chosen = np.sort(np.random.default_rng(0).permutation(len(cloud))[:_POSTER_POINTS])  # neighbours stay together
     points = cloud.points[chosen]
     beside = sway(here, np.median(points, axis=0), 8, degrees=8.0, rise=4.0, back=1.1)[1]
     picture = next(iter(cloud_frames([beside], points, cloud.colors[chosen], background=(24, 26, 30))))
