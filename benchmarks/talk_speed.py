@@ -206,7 +206,7 @@ def _package(name: str, folder: Path) -> Iterator[None]:
         yield
 
 
-WARM = ("gfpgan",)  # run as the pipeline runs them: with memory kept between calls
+WARM = ("dinet", "gfpgan")  # run as the pipeline runs them: with memory kept between calls
 CASES = {"dinet": dinet, "wav2lip": wav2lip, "bisenet": bisenet, "gfpgan": gfpgan, "wenet": wenet}
 
 

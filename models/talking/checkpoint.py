@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.runtime.big_kernels import quicken_big_kernels
 from models.runtime.errors import WeightsInvalid
 from models.runtime.fuse import fold_norms
 from models.runtime.safe_load import load_torch
@@ -74,10 +75,12 @@ NETWORKS: dict[str, tuple[Callable[[Any], State], Callable[[State], nn.Module]]]
     "wenet": (_wenet_state, lambda state: Conformer(config_of(state))),
 }
 FOLDED = ("wav2lip", "syncnet", "bisenet", "dinet")
+CPU = torch.device("cpu")
 
 
-def prepare(network: str, module: nn.Module) -> nn.Module:
-    """The module as it runs: batch norms folded where they follow a convolution, convolution stacks channels-last."""
+def prepare(network: str, module: nn.Module, device: torch.device = CPU) -> nn.Module:
+    """The module as it runs on ``device``: batch norms folded where they follow a convolution, convolution stacks
+    channels-last, and on a processor big kernels by their transforms."""
     if network in FOLDED:
         fold_norms(module)
     if network in {"wav2lip", "bisenet", "gfpgan"}:
@@ -86,6 +89,10 @@ def prepare(network: str, module: nn.Module) -> nn.Module:
                 part.to(memory_format=torch.channels_last)
             if isinstance(part, ModulatedConv):
                 part.settle()
+    if isinstance(module, Dinet):
+        module.settle()
+        if device.type == "cpu":
+            quicken_big_kernels(module)
     return module
 
 
@@ -99,7 +106,7 @@ def load(network: str, path: Path, device: torch.device) -> nn.Module:
     state = read(load_torch(path))
     with torch.device("meta"):
         module = build(state)
-    return prepare(network, load_strict(module, state, path.name)).to(device)
+    return prepare(network, load_strict(module, state, path.name), device).to(device)
 
 
 def _validator(network: str) -> Callable[[Path], None]:

@@ -50,6 +50,33 @@ class Up(Same):
         return super().forward(F.interpolate(x, scale_factor=2, mode="nearest"))
 
 
+class SettledUp(nn.Module):
+    """An ``Up`` whose norm is folded in: each of the four pixels a pixel becomes sees 2x2 of the smaller picture, so
+    its 3x3 kernel is summed to 2x2 and nothing is enlarged before the convolution. 4/9 of the multiplications."""
+
+    def __init__(self, up: Up) -> None:
+        super().__init__()
+        weight = up.conv.weight.detach()  # (D, C, 3, 3)
+        below, above = torch.tensor([[1.0, 0, 0], [0, 1, 1]]), torch.tensor([[1.0, 1, 0], [0, 0, 1]])
+        phases = [
+            torch.einsum("dcyx,ay,bx->dcab", weight, rows.to(weight), columns.to(weight))
+            for rows in (below, above)
+            for columns in (below, above)
+        ]
+        self.register_buffer("weight", torch.cat(phases))  # (4 D, C, 2, 2)
+        self.register_buffer("bias", up.conv.bias.detach().repeat(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, _, height, width = x.shape
+        every = F.conv2d(x, self.weight, self.bias, padding=1).view(batch, 4, -1, height + 1, width + 1)
+        out = every.new_empty(batch, every.shape[2], height, 2, width, 2)
+        for phase in range(4):
+            down, right = divmod(phase, 2)
+            picked = every[:, phase, :, down : down + height, right : right + width]
+            out[:, :, :, down, :, right] = picked
+        return out.view(batch, -1, 2 * height, 2 * width).relu_()
+
+
 class Res(nn.Module):
     """Pre-activation residual block."""
 
@@ -183,6 +210,12 @@ class Dinet(nn.Module):
         self.out_conv = nn.Sequential(
             Same(512, 128), Up(128, 128), Res(128), Up(128, 128), nn.Conv2d(128, 3, 7, padding=3), nn.Sigmoid()
         )
+
+    def settle(self) -> None:
+        """Makes its doublings cheap, once the norms are folded; the state dict fits no checkpoint after."""
+        for index, part in enumerate(self.out_conv):
+            if isinstance(part, Up):
+                self.out_conv[index] = SettledUp(part)
 
     def prepare(self, reference: Tensor) -> Reference:
         """Reference pictures (1, 15, H, W) in [0, 1], once per clip."""

@@ -103,7 +103,7 @@ def dinet_faces(
 
     def run(network: torch.nn.Module, chunk: int) -> np.ndarray:
         found = []
-        with torch.inference_mode():
+        with torch.inference_mode(), warm_memory(cache.device.type == "cpu"):
             stacked = to_tensor(references, cache.device).flatten(0, 1)[None]
             prepared = network.prepare(stacked)
             for first in range(0, len(sources), chunk):
