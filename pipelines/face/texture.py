@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.face import texels
 from pipelines.face.canonical import OVAL_RING, canonical_face
 from pipelines.face.cranium import hairy
 from pipelines.face.facemesh import FaceLens, HeadFit
@@ -86,16 +87,11 @@ def bake(
     camera = fit.in_camera(vertices)
     known = _layout(size).covered
     picture = _over_texels(np.concatenate([camera, vertex_normals(camera, face.faces)], axis=1), size)
-    place, normal = picture[known][:, :3], picture[known][:, 3:]
-    length = np.linalg.norm(normal, axis=-1) * np.linalg.norm(place, axis=-1)
-    facing = -(normal * place).sum(-1) / np.maximum(length, 1e-9)
-    pixels = lens.project(place).astype(np.float32)
-    inside = ((pixels >= 0) & (pixels <= np.array(photo.shape[1::-1]) - 1)).all(axis=1)
-    x, y = (spread(pixels[:, i], known) for i in range(2))
+    x, y, weight, seen = (np.empty((size, size), np.float32) for _ in range(4))
+    view, depth = _close_up(camera, face.faces, lens)
+    texels.look_up(picture, _layout(size).triangle, np.concatenate([lens.focal, lens.centre]), photo.shape[1::-1], view,
+                   depth, HIDDEN_BY, STEEP, FRONTAL, x, y, weight, seen)  # fmt: skip
     colours = cv2.remap(photo, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-    towards = np.clip((facing - STEEP) / (FRONTAL - STEEP), 0, 1)
-    seen = spread((_in_sight(camera, face.faces, place, lens) & inside).astype(np.float32), known)
-    weight = spread((towards * towards * (3 - 2 * towards) * inside).astype(np.float32), known)
     if mask is not None:
         person = cv2.remap(mask, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         weight *= np.clip((person - UNSURE) / (SURE - UNSURE), 0, 1)
@@ -103,13 +99,22 @@ def bake(
     clear = cv2.GaussianBlur(cv2.erode(seen, np.ones((5, 5))), (0, 0), 2.5)
     surface = known & ~inner
     texture = _both_sides(colours, np.where(surface, weight * clear, 0).astype(np.float32), surface, size)
-    skin = texture[known & ~inner].mean(axis=0)
+    skin = surface.reshape(-1).astype(np.float32) @ texture.reshape(-1, 3) / surface.sum()
     colourful = float(np.clip(np.ptp(skin) / COLOURFUL, 0, 1))  # a grey photo gets a grey mouth
+    rows, columns = (_about(np.flatnonzero(inner.any(axis=axis)), size) for axis in (1, 0))
+    paint, inner, part = paint[rows, columns], inner[rows, columns], texture[rows, columns]
     paint = paint * colourful + paint.mean(axis=-1, keepdims=True) * (1 - colourful)
+    seen = np.where(inner, seen[rows, columns], 0).astype(np.float32)
     shown = seen[inner].mean() > LEAST_OPEN
-    soft = cv2.GaussianBlur(np.where(inner, seen, 0).astype(np.float32), (0, 0), size / 500)[..., None] * shown
-    texture = np.where(inner[..., None], colours * soft + paint * (1 - soft), texture)
-    return fill(texture.astype(np.float32), known.astype(np.float32)).clip(0, 255).astype(np.uint8)
+    soft = cv2.GaussianBlur(seen, (0, 0), size / 500)[..., None] * shown
+    part[:] = np.where(inner[..., None], colours[rows, columns] * soft + paint * (1 - soft), part)
+    return fill(texture, known.astype(np.float32)).clip(0, 255).astype(np.uint8)
+
+
+def _about(places: NDArray[np.integer], size: int) -> slice:
+    """From the first to the last of some places, with room for what is blurred."""
+    room = size // 50
+    return slice(max(0, int(places[0]) - room), int(places[-1]) + 1 + room)
 
 
 def spread(values: NDArray[np.floating], known: NDArray[np.bool_]) -> Floats:
@@ -119,19 +124,17 @@ def spread(values: NDArray[np.floating], known: NDArray[np.bool_]) -> Floats:
     return picture
 
 
-def _in_sight(
-    camera: NDArray[np.floating], faces: NDArray[np.integer], place: NDArray[np.floating], lens: FaceLens
-) -> NDArray[np.bool_]:
-    """Which of the places (N, 3) nothing hides."""
+def _close_up(
+    camera: NDArray[np.floating], faces: NDArray[np.integer], lens: FaceLens
+) -> tuple[NDArray[np.float64], NDArray[np.floating]]:
+    """A depth picture that the head fills, with its focal lengths and centre (4,)."""
     pixels = camera[:, :2] / camera[:, 2:] * lens.focal + lens.centre
     low = pixels.min(axis=0)
     scale = SEEN_AT / max(float(np.ptp(pixels, axis=0).max()), 1e-6)
     window = np.array([[scale, 0, -low[0] * scale + 2], [0, scale, -low[1] * scale + 2], [0, 0, 1]]) @ lens.intrinsics
     side = SEEN_AT + 4
     depth = rasterize_mesh(camera, faces, np.eye(4), window, side, side).depth
-    at = place[:, :2] / place[:, 2:] * (window[0, 0], window[1, 1]) + window[:2, 2]
-    column, row = np.clip(np.rint(at), 0, side - 1).astype(int).T
-    return place[:, 2] <= depth[row, column] + HIDDEN_BY
+    return np.array([window[0, 0], window[1, 1], window[0, 2], window[1, 2]]), depth
 
 
 @lru_cache(maxsize=2)
@@ -179,8 +182,8 @@ def _calmed(around: Floats) -> Floats:
     return cv2.blur(np.tile(around, 3)[None], (WAYS // 24, 1))[0, WAYS : 2 * WAYS]
 
 
-def _strands(texture: Floats, sure: Floats, scalp: Floats, skin: Floats, size: int) -> Floats:
-    """Fine detail (S, S, 3) for hair that nothing shows: that of the hair in sight, reflected to and fro outwards.
+def _with_strands(texture: Floats, sure: Floats, scalp: Floats, skin: Floats, size: int) -> Floats:
+    """Gives hair that nothing shows the fine detail of the hair in sight, reflected to and fro outwards.
 
     ``scalp`` and ``skin`` are the mean colours (3,) by which hair is told from a forehead.
     """
@@ -188,48 +191,37 @@ def _strands(texture: Floats, sure: Floats, scalp: Floats, skin: Floats, size: i
     hair, _ = _zones(size)
     coarse = softened(texture, size * STRAND)
     apart = float(np.linalg.norm(scalp - skin)) + 1
-    to_scalp, to_skin = (np.linalg.norm(coarse - c, axis=-1) for c in (scalp, skin))
-    # Along the line between the two colours: 1 on hair's side of its middle, 0 on skin's.
-    like_hair = np.clip(0.5 + 2 * (to_skin - to_scalp) / apart, 0, 1) if apart > TOO_ALIKE else np.ones_like(to_skin)
-    fine = (texture - coarse) * like_hair[..., None]
+    like_hair = np.empty((size, size), np.float32)
+    fine = texels.hair_detail(texture, coarse, scalp, skin, apart, apart <= TOO_ALIKE, like_hair)
     seen = (sure > 0.5) & (hair > 0.5) & (like_hair > 0.6)
     inner, outer = np.full(WAYS, np.inf, np.float32), np.zeros(WAYS, np.float32)
     np.minimum.at(inner, way[seen], distance[seen])
     np.maximum.at(outer, way[seen], distance[seen])
-    inner, outer = _calmed(np.where(np.isfinite(inner), inner, outline)), _calmed(outer) * 0.97
-    band = (outer - inner)[way]
-    travelled = np.mod(distance - inner[way], 2 * np.maximum(band, 1))
-    reflected = inner[way] + np.where(travelled < band, travelled, 2 * band - travelled)
-    y, x = np.mgrid[:size, :size].astype(np.float32) + 0.5 - size / 2
-    ratio = reflected / np.maximum(distance, 1)
-    at = [(c * ratio + size / 2 - 0.5).astype(np.float32) for c in (x, y)]
-    detail = cv2.remap(fine, at[0], at[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    wide = np.clip(band / size / LEAST_BAND, 0, 1)  # too little in sight says nothing
-    return detail * (hair * (1 - sure) * wide)[..., None]
+    inner, outer = _calmed(np.where(np.isfinite(inner), inner, outline)), _calmed(outer) * np.float32(0.97)
+    x, y = (np.empty((size, size), np.float32) for _ in range(2))
+    texels.reflected(distance, way, inner, outer, x, y)
+    detail = cv2.remap(fine, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    wide = np.clip((outer - inner) / size / LEAST_BAND, 0, 1)  # too little in sight says nothing
+    return texels.add_detail(texture, detail, hair, sure, way, wide)
 
 
 def _both_sides(colours: Floats, weight: Floats, region: NDArray[np.bool_], size: int) -> Floats:
     """Blends what was seen with its mirror image, matched in coarse colour, and fills what neither shows."""
-    mirrored, other = colours[:, ::-1], weight[:, ::-1]
     sigma = colours.shape[0] * LOW_DETAIL
-    near, far = blurred(colours, weight, sigma), blurred(mirrored, other, sigma)
+    near = blurred(colours, weight, sigma)
+    far = near[:, ::-1]
     # Where both are seen the ratio is known; it is carried on to where only one is.
-    both = np.minimum(weight, other)
+    both = np.minimum(weight, weight[:, ::-1])
     ratio = np.clip((near + 8) / (far + 8), 0.6, 1.6)
     ratio = fill(ratio, both) if both.max() > 0.2 else np.ones_like(ratio)
-    matched = mirrored * softened(ratio.astype(np.float32), sigma)
-    borrowed = other * (1 - weight)
-    total = weight + borrowed
-    mixed = colours * weight[..., None] + matched * borrowed[..., None]
-    mixed = mixed / np.maximum(total, 1e-6)[..., None]
+    total = np.empty_like(weight)
+    mixed = texels.with_mirrored(colours, weight, softened(ratio, sigma), total)
+    scalp, neck, skin = _means(mixed, total, size)
     sure = np.where(region, np.minimum(total * 4, 1), 0)
-    guess = np.where(_zones(size)[1], GUESS * (1 - sure), 0)
-    means = _means(mixed.astype(np.float32), total, size)
-    hair = _zones(size)[0][..., None]
-    both = mixed * sure[..., None] + (means[0] * hair + means[1] * (1 - hair)) * guess[..., None]
-    known = (sure + guess).astype(np.float32)
-    filled = fill((both / np.maximum(known, 1e-6)[..., None]).astype(np.float32), known)
-    return filled + _strands(filled, sure.astype(np.float32), means[0], means[2], size)
+    known = np.empty_like(sure)
+    hair, behind = _zones(size)
+    expected = texels.with_guess(mixed, sure, hair, behind, GUESS, scalp, neck, known)
+    return _with_strands(fill(expected, known), sure, scalp, skin, size)
 
 
 def softened(picture: Floats, sigma: float) -> Floats:
@@ -243,8 +235,8 @@ def blurred(colours: Floats, weight: Floats, sigma: float) -> Floats:
     small = 4
     shape = (colours.shape[1] // small, colours.shape[0] // small)
     w = cv2.GaussianBlur(cv2.resize(weight, shape, interpolation=cv2.INTER_AREA), (0, 0), sigma / small)
-    weighted = cv2.resize(colours * weight[..., None], shape, interpolation=cv2.INTER_AREA)
-    mean = cv2.GaussianBlur(weighted, (0, 0), sigma / small) / np.maximum(w, 1e-4)[..., None]
+    shown = cv2.resize(texels.weighted(colours, weight), shape, interpolation=cv2.INTER_AREA)
+    mean = texels.divided(cv2.GaussianBlur(shown, (0, 0), sigma / small), w, 1e-4)
     return cv2.resize(mean, colours.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
 
@@ -258,7 +250,6 @@ def fill(colours: Floats, weight: Floats) -> Floats:
         return np.broadcast_to(mean, colours.shape).astype(np.float32)
     half = (width // 2, height // 2)
     w = cv2.resize(weight, half, interpolation=cv2.INTER_AREA)
-    c = cv2.resize(colours * weight[..., None], half, interpolation=cv2.INTER_AREA) / np.maximum(w, 1e-6)[..., None]
-    coarse = fill(c.astype(np.float32), np.minimum(w * 2, 1))
-    wide = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
-    return (colours * weight[..., None] + wide * (1 - weight[..., None])).astype(np.float32)
+    c = texels.divided(cv2.resize(texels.weighted(colours, weight), half, interpolation=cv2.INTER_AREA), w, 1e-6)
+    coarse = fill(c, np.minimum(w * 2, 1))
+    return texels.over(colours, weight, cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR))
