@@ -24,6 +24,7 @@ from models.runtime.errors import InputError
 from pipelines.base import Event, Progress, RunContext
 from pipelines.export.npz import read_npz, write_npz
 from pipelines.media.image import read_image, write_image
+from pipelines.scene import place_network
 from pipelines.scene.da3_inference import Da3Settings
 from pipelines.scene.da3_network import Checkpoint, compute_views
 from pipelines.scene.da3_preprocess import join, process_one
@@ -47,6 +48,7 @@ PART = 60  # views of a part otherwise
 KEPT = 120  # views of a long scene that the prediction holds
 JOINED = 150_000  # pixels by which two parts are laid onto each other
 MOST_LOOPS = 12
+DESCRIBED = 32  # frames in one call of the network that describes places
 MISFIT = 0.15  # of the depth: median distance beyond which a loop's frames do not lie on the parts they come from
 
 
@@ -225,7 +227,12 @@ def _closed(job: _Job, steps: list[Similarity], state: SceneState) -> Generator[
     """Looks for places seen again, measures how their parts lie, and spreads what does not fit."""
     yield Progress("loops", 0, MOST_LOOPS)
     gap = job.parts[0][1] - job.parts[0][0]
-    pairs = candidates(describe_frames(job.tokens, len(job.photos)), gap)
+    if job.ctx.weights.installed(place_network.WEIGHTS):
+        descriptions = yield from _described(job)
+        state.weights.append(place_network.WEIGHTS)
+        pairs = candidates(descriptions, gap, place_network.ALIKE)
+    else:
+        pairs = candidates(describe_frames(job.tokens, len(job.photos)), gap)
     loops = []
     for n, pair in enumerate(proven(pairs, job.picture, MOST_LOOPS, gap // 2), start=1):
         loop = _measured(job, pair)
@@ -235,6 +242,18 @@ def _closed(job: _Job, steps: list[Similarity], state: SceneState) -> Generator[
         job.ctx.check()
     state.summary["loops"] = len(loops)
     return close_loops(steps, loops) if loops else steps
+
+
+def _described(job: _Job) -> Generator[Event, None, NDArray[np.float32]]:
+    """Every frame by SALAD, (N, D)."""
+    path, count, rows = job.ctx.weights.path(place_network.WEIGHTS), len(job.photos), []
+    for first in range(0, count, DESCRIBED):
+        frames = range(first, min(first + DESCRIBED, count))
+        pictures = np.stack([place_network.squeezed(job.picture(i)) for i in frames])
+        rows.append(place_network.describe_photos(pictures, path, job.ctx.settings))
+        yield Progress("places", frames.stop, count)
+        job.ctx.check()
+    return np.concatenate(rows)
 
 
 def _measured(job: _Job, pair: tuple[int, int]) -> tuple[int, int, Similarity] | None:

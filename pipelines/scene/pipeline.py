@@ -137,7 +137,7 @@ class ScenePipeline:
             outputs=tuple(outputs),
             summary={**state.summary, "points": len(cloud)},
             warnings=tuple(state.warnings),
-            weights=plan.weights,
+            weights=(*plan.weights, *state.weights),
         )
 
     @staticmethod

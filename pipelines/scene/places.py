@@ -2,7 +2,7 @@
 
 Every frame is described by how its backbone tokens differ from a small vocabulary that is learned from the scene
 itself (Jegou 2010 for the aggregation; Keetha 2023, arXiv 2308.00688, for tokens of a vision transformer). No further
-checkpoint is needed.
+checkpoint is needed; where SALAD's is installed, its descriptions take their place (``place_network``).
 """
 
 from __future__ import annotations
@@ -81,14 +81,14 @@ def describe_frames(parts: Callable[[], Iterator[NDArray[np.floating]]], frames:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
 
-def candidates(descriptions: Array, gap: int) -> list[tuple[int, int]]:
+def candidates(descriptions: Array, gap: int, alike: float = ALIKE) -> list[tuple[int, int]]:
     """Frames at least ``gap`` apart that may show one place: (later, earlier), the most alike first."""
     n = len(descriptions)
     pairs: dict[tuple[int, int], float] = {}
     for i in range(gap, n):
         likeness = descriptions[: i - gap + 1] @ descriptions[i]
         for j in np.argsort(-likeness)[:NEAREST]:
-            if likeness[j] > ALIKE:
+            if likeness[j] > alike:
                 pairs[i, int(j)] = float(likeness[j])
     return sorted(pairs, key=lambda pair: -pairs[pair])
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from models.runtime.settings import Settings
+from models.salad.network import SIDE, Salad
 from models.smplerx.config import VARIANTS
 from models.smplerx.network import Smplerx
 from models.talking.bisenet import BiSeNet
@@ -36,6 +37,11 @@ def da3_views(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
     noise = np.random.default_rng(0).integers(0, 255, (2, 42, 56, 3), np.uint8)
     checkpoint = Checkpoint("da3-small", write_folder(folder / "DA3-SMALL"))
     return (process(list(noise), resolution=56), checkpoint, Da3Settings(56), Settings(device="cpu")), {}
+
+
+def salad(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """One noise photo through a made-up network."""
+    return (_pictures(1, SIDE, SIDE), _released(folder, Salad(), dict), Settings(device="cpu")), {}
 
 
 def smplerx_crops(folder: Path) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -153,6 +159,7 @@ CASES: dict[str, Case] = {
     "pipelines.face.deca_network.draw_in_photo": deca_in_photo,
     "pipelines.character.engine_conr.paint": conr_paint,
     "pipelines.scene.da3_network.compute_views": da3_views,
+    "pipelines.scene.place_network.describe_photos": salad,
     "pipelines.body.engine_smplerx.regress": smplerx_crops,
     "pipelines.talk.lips.wav2lip_faces": wav2lip,
     "pipelines.talk.lips.dinet_faces": dinet,

@@ -18,7 +18,7 @@ from models.runtime.weights import WeightsStore
 from pipelines import registry
 from pipelines.base import Inputs, RunContext
 from pipelines.media.image import write_image
-from pipelines.scene import engine_da3_long
+from pipelines.scene import engine_da3_long, place_network
 from pipelines.scene.da3_inference import Da3Views
 from pipelines.scene.exposure import even_gains, evened
 from pipelines.scene.fusion import fuse
@@ -216,6 +216,29 @@ def test_a_place_seen_again_straightens_the_walk(
         errors[closing] = misplaced(Prediction.load(ctx.out_dir / "prediction.npz"), network.E)
     assert summary[True]["loops"] >= 1 and "loops" not in summary[False]
     assert errors[True] < 0.6 * errors[False]  # what is left is how far each part is bent in itself
+
+
+def test_installed_descriptions_find_the_places_instead(
+    tmp_path: Path, released: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, photos = drifting(tmp_path, monkeypatch)
+    ctx = context(tmp_path, released, "run")
+    checkpoint, seen = tmp_path / "dino_salad.ckpt", []
+
+    def described(pictures: NDArray[np.uint8], path: Path, runtime: Settings) -> NDArray[np.float32]:
+        seen.append((len(pictures), path))
+        small = [cv2.resize(p, (8, 6), interpolation=cv2.INTER_AREA).astype(int) for p in pictures]
+        index = np.array([np.abs(network.small - s).sum((1, 2, 3)).argmin() for s in small])
+        angle = np.outer(index / 83 * 1.4 * 2 * np.pi, np.arange(1, 9))  # where on its circle a frame was taken
+        return np.hstack([np.cos(angle), np.sin(angle)]).astype(np.float32) / np.sqrt(8, dtype=np.float32)
+
+    monkeypatch.setattr(place_network, "describe_photos", described)
+    installed, path_of = ctx.weights.installed, ctx.weights.path
+    monkeypatch.setattr(ctx.weights, "installed", lambda name: name == "salad" or installed(name))
+    monkeypatch.setattr(ctx.weights, "path", lambda name: checkpoint if name == "salad" else path_of(name))
+    assert reconstruct(photos, ctx)["loops"] >= 1
+    assert sum(count for count, _ in seen) == len(photos) and {path for _, path in seen} == {checkpoint}
+    assert SceneState.load(ctx.out_dir / "work").weights == ["salad"]
 
 
 def test_a_stopped_job_is_taken_up_by_a_new_run(

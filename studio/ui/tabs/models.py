@@ -148,7 +148,7 @@ class ModelsTab:
         secret: str | None,
         token: str,
         request: gr.Request,
-    ) -> tuple[Any, Any, Any]:
+    ) -> Iterator[tuple[Any, Any, Any]]:
         if not name or not file:
             raise gr.Error("Say which checkpoint it is and choose its file", title="Models", print_exception=False)
         try:
@@ -156,11 +156,13 @@ class ModelsTab:
             entry = self.weights.get(name)
             self.weights.add(name, Path(file))
         except StudioError as error:
+            # The field is emptied too: its file is gone, so a second try needs another one.
+            yield gr.update(value=html.note(error.message, "bad"), visible=True), gr.skip(), None
             raise gr.Error(error.message, title="Not installed", print_exception=False) from error
         finally:
             Path(file).unlink(missing_ok=True)  # the browser's copy of a large file has no further use
         news = html.note(f"{entry.title} passed every check and is installed.")
-        return gr.update(value=news, visible=True), self._list(pipeline, state, secret, token, request), None
+        yield gr.update(value=news, visible=True), self._list(pipeline, state, secret, token, request), None
 
 
 def _verdict(entry: WeightEntry, status: Status) -> str:
