@@ -52,11 +52,15 @@ class DetectorConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """A network over one crop: registry id, input height and width, outputs by name."""
+    """A network over one crop: registry id, input height and width, outputs by name.
+
+    ``unused`` are further outputs of the file that are not computed.
+    """
 
     weights: str
     input_shape: tuple[int, int]
     outputs: tuple[TensorSpec, ...]
+    unused: tuple[str, ...] = ()
 
 
 FACE_SHORT_RANGE = DetectorConfig(
@@ -117,10 +121,10 @@ POSE_LANDMARK = NetworkConfig(
     outputs=(
         TensorSpec("Identity", (1, 39 * 5)),
         TensorSpec("Identity_1", (1, 1)),
-        TensorSpec("Identity_2", (1, 256, 256, 1)),
         TensorSpec("Identity_3", (1, 64, 64, 39)),
         TensorSpec("Identity_4", (1, 39 * 3)),
     ),
+    unused=("Identity_2",),  # the person's mask, which takes two fifths of the time
 )
 HAND_LANDMARK = NetworkConfig(
     weights="mediapipe-hand-landmark-full",

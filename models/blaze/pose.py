@@ -36,7 +36,6 @@ class PoseLandmarks:
     ``world`` (33, 3) in metres from the hips' middle in the crop's axes (x right, y down, z away).
     ``visibility`` and ``presence`` (33,) in 0..1; ``peaks`` (33,) the heat maps' probabilities there; ``score`` is the
     probability that the crop shows a person.
-    ``mask_logits`` (256, 256) are those of the person's pixels.
     """
 
     points: np.ndarray
@@ -46,7 +45,6 @@ class PoseLandmarks:
     presence: np.ndarray
     peaks: np.ndarray
     score: float
-    mask_logits: np.ndarray
 
 
 def refine_by_heatmap(points: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +79,7 @@ class PoseLandmarker:
 
     def __call__(self, crop: np.ndarray) -> PoseLandmarks:
         """Pose of ``crop`` (256, 256, 3) uint8 RGB."""
-        landmarks, flag, mask, heatmap, metres = (spec.name for spec in POSE_LANDMARK.outputs)
+        landmarks, flag, heatmap, metres = (spec.name for spec in POSE_LANDMARK.outputs)
         out = self.session(scale_pixels(crop))
         values = out[landmarks].reshape(39, 5)
         points = values[:, :3] / self.session.input_shape[1]
@@ -94,5 +92,4 @@ class PoseLandmarker:
             presence=sigmoid(values[:LANDMARKS, 4]),
             peaks=peaks[:LANDMARKS],
             score=float(out[flag].reshape(())),
-            mask_logits=out[mask][..., 0],
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from threading import Lock
 
@@ -10,6 +11,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from models.blaze.config import TensorSpec
+from models.blaze.prune import without_outputs
 from models.runtime.errors import WeightsInvalid
 
 MAX_THREADS = 4  # these networks are too small to gain from more
@@ -21,21 +23,31 @@ class LiteSession:
     Args:
         path: the .tflite file.
         input_shape: (H, W) of its one float32 input (1, H, W, 3).
-        outputs: every output of the file.
+        outputs: every output of the file but those ``unused``, which are not computed.
         threads: worker threads; 0 takes the machine's cores, at most four.
+        unused: names of the outputs to leave out.
 
     Raises:
         WeightsInvalid: not a LiteRT file, or one with other tensors.
     """
 
     def __init__(
-        self, path: Path, input_shape: tuple[int, int], outputs: tuple[TensorSpec, ...], threads: int = 0
+        self,
+        path: Path,
+        input_shape: tuple[int, int],
+        outputs: tuple[TensorSpec, ...],
+        threads: int = 0,
+        unused: tuple[str, ...] = (),
     ) -> None:
         count = threads or min(MAX_THREADS, os.cpu_count() or 1)
         try:
-            interpreter = Interpreter(model_path=str(path), num_threads=count)
+            if unused:
+                content = without_outputs(path.read_bytes(), unused)
+                interpreter = Interpreter(model_content=content, num_threads=count)
+            else:
+                interpreter = Interpreter(model_path=str(path), num_threads=count)
             interpreter.allocate_tensors()
-        except (ValueError, RuntimeError, OSError) as error:
+        except (ValueError, RuntimeError, OSError, IndexError, struct.error) as error:
             raise WeightsInvalid(f"{path.name} cannot be opened as a LiteRT network; fetch it again") from error
         inputs, found = interpreter.get_input_details(), interpreter.get_output_details()
         wanted_input = (1, *input_shape, 3)

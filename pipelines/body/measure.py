@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from models.blaze.face import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
+from models.blaze.hands import HandLandmarks
 from models.blaze.pose import LEFT_SHOULDER, RIGHT_SHOULDER
 from pipelines.body.clip import VIEWER, Sample, TrackBuilder
 from pipelines.media.video import Frame
@@ -19,6 +22,7 @@ from pipelines.tracking.regions import Region, direction, face_region, hand_regi
 
 HAND_MIN, FACE_MIN = 14.0, 22.0  # pixels from wrist to knuckles, and between the ears, below which nothing is read
 HAND_PRESENCE, FACE_PRESENCE = 0.6, 0.6
+OTHER_HAND = 0.15  # probability of being the right one of both below which a closer look is not worth its time
 HAND_DRIFT = 0.8  # of the hand's region: how far its wrist may lie from the body's
 ELBOW, WRIST, INDEX_POINT, PINKY_POINT = (13, 14), (15, 16), (19, 20), (17, 18)
 UPPER_LIP, LOWER_LIP, BROW, CHIN = 13, 14, 10, 152
@@ -26,6 +30,21 @@ UPPER_LIP, LOWER_LIP, BROW, CHIN = 13, 14, 10, 152
 # hairline leans forward by this much, in radians.
 MESH_LEAN = 0.13
 JAW_GAIN, JAW_REST = 2.6, 0.012  # radians of jaw per opening in face heights, and what a closed mouth shows
+
+
+BACKLOG = 3  # frames whose hands and faces may still be under way
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A person in a frame whose hands (none where they are not read) and face are being read."""
+
+    frame: int
+    time: float
+    shape: tuple[int, ...]
+    person: TrackedPose
+    hands: tuple[Future[np.ndarray | None], ...]
+    face: Future[tuple[np.ndarray | None, float | None]] | None
 
 
 @dataclass
@@ -44,30 +63,45 @@ class PeopleMeter:
     def stream(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, tuple[TrackedPose, ...]]]:
         """Every frame with the people in it, as soon as it is measured."""
         follow = FollowOptions(limit=self.limit, sweep_interval=self.sweep_interval)
-        tracker = PoseTracker(self.networks, PoseOptions(follow=follow, smoothing=None), self.detector)
+        lanes = self.networks.lanes()
+        tracker = PoseTracker(lanes[0], PoseOptions(follow=follow, smoothing=None), self.detector)
         held: list[Frame] = []
+        waiting: deque[_Waiting] = deque()
 
         def watched() -> Iterator[Frame]:
             for frame in frames:
                 held.append(frame)
                 yield frame
 
-        for found in tracker.stream(watched()):
-            frame = held.pop()
-            for person in found.people:
-                self._take(frame, person)
-            yield frame, found.people
+        # Bodies are followed here while hands and faces of the frames before are read: one thread for each hand, so
+        # that its frames stay in order.
+        with ThreadPoolExecutor(1, "left-hand") as left, ThreadPoolExecutor(1, "right-hand") as right:
+            for found in tracker.stream(watched()):
+                frame = held.pop()
+                for person in found.people:
+                    hands = tuple(
+                        pool.submit(self._hand, lane, frame.rgb, person, side)
+                        for side, (pool, lane) in enumerate(zip((left, right), lanes, strict=True))
+                        if self.hands
+                    )
+                    face = right.submit(self._face, lanes[0], frame.rgb, person.pose) if self.face else None
+                    waiting.append(_Waiting(frame.index, frame.time, frame.rgb.shape, person, hands, face))
+                while waiting and waiting[0].frame <= frame.index - BACKLOG:
+                    self._take(waiting.popleft())
+                yield frame, found.people
+            while waiting:
+                self._take(waiting.popleft())
 
-    def _take(self, frame: Frame, person: TrackedPose) -> None:
-        pose = person.pose
-        hands = (self._hand(frame.rgb, person, 0), self._hand(frame.rgb, person, 1)) if self.hands else (None, None)
-        head, jaw = self._face(frame.rgb, pose) if self.face else (None, None)
-        sample = Sample(
-            frame.index, frame.time, pose.landmarks, pose.world, seen_inside(pose, frame.rgb.shape), hands, head, jaw
-        )
-        self.people.setdefault(person.track, TrackBuilder(person.track)).samples.append(sample)
+    def _take(self, seen: _Waiting) -> None:
+        pose = seen.person.pose
+        left, right = (hand.result() for hand in seen.hands) if seen.hands else (None, None)
+        head, jaw = seen.face.result() if seen.face is not None else (None, None)
+        inside = seen_inside(pose, seen.shape)
+        sample = Sample(seen.frame, seen.time, pose.landmarks, pose.world, inside, (left, right), head, jaw)
+        track = seen.person.track
+        self.people.setdefault(track, TrackBuilder(track)).samples.append(sample)
 
-    def _hand(self, image: np.ndarray, person: TrackedPose, side: int) -> np.ndarray | None:
+    def _hand(self, networks: BlazeNetworks, image: np.ndarray, person: TrackedPose, side: int) -> np.ndarray | None:
         """World points (21, 3) in camera axes of one hand, None when it is not seen well."""
         pose = person.pose
         wrist = pose.landmarks[WRIST[side], :2]
@@ -81,19 +115,22 @@ class PeopleMeter:
         looks = [hand_region(last)] if last is not None else []
         looks.append(self._guess(wrist, knuckles, size))
         for attempt, region in enumerate(looks):
-            found = self.networks.hand(image, region)
+            found = networks.hand(image, region)
             if found.presence < HAND_PRESENCE:
                 continue
             points = region.to_image(found.points)
             if last is None or attempt:  # a guessed region is replaced by the hand's own
+                if _own(found, side) < OTHER_HAND:
+                    return None
                 region = hand_region(points)
-                found = self.networks.hand(image, region)
+                found = networks.hand(image, region)
                 points = region.to_image(found.points)
             off = float(np.linalg.norm(points[0, :2] - wrist))
-            right = found.right if side else 1 - found.right
-            if found.presence >= HAND_PRESENCE and off < HAND_DRIFT * size * 2 and right > 0.5:
+            if found.presence >= HAND_PRESENCE and off < HAND_DRIFT * size * 2 and _own(found, side) > 0.5:
                 self._last_hands[key] = points
                 return region.turn_to_image(found.world)
+            if _own(found, side) <= 0.5:  # another look at the same hand would not make it this one
+                return None
         return None
 
     @staticmethod
@@ -102,7 +139,8 @@ class PeopleMeter:
         middle = wrist + along * size * 1.0
         return Region(float(middle[0]), float(middle[1]), 4.2 * size, direction(wrist, knuckles) + np.pi / 2)
 
-    def _face(self, image: np.ndarray, pose: Pose) -> tuple[np.ndarray | None, float | None]:
+    @staticmethod
+    def _face(networks: BlazeNetworks, image: np.ndarray, pose: Pose) -> tuple[np.ndarray | None, float | None]:
         """Head rotation in viewer axes and jaw opening, None when no face is seen well."""
         points = pose.landmarks[:11, :2]
         right_ear, left_ear = points[8], points[7]
@@ -112,10 +150,10 @@ class PeopleMeter:
         middle = points.mean(axis=0)
         half = 0.62 * width
         box = np.array([middle[0] - half, middle[1] - half * 1.1, middle[0] + half, middle[1] + half * 1.1])
-        found = self.networks.face(image, face_region(box, points[5], points[2]))
+        region = face_region(box, points[5], points[2])
+        found = networks.face(image, region)
         if found.presence < FACE_PRESENCE:
             return None, None
-        region = face_region(box, points[5], points[2])
         mesh = region.to_image(found.points) * VIEWER
         right, left = mesh[RIGHT_EYE_OUTER], mesh[LEFT_EYE_OUTER]
         across = (left - right) / np.linalg.norm(left - right)
@@ -128,6 +166,11 @@ class PeopleMeter:
         front = np.cross(across, up)
         sine, cosine = np.sin(MESH_LEAN), np.cos(MESH_LEAN)
         return np.stack([across, cosine * up - sine * front, cosine * front + sine * up], axis=1), jaw
+
+
+def _own(found: HandLandmarks, side: int) -> float:
+    """Probability that a hand is the one of ``side``: 0 left, 1 right."""
+    return found.right if side else 1 - found.right
 
 
 def seen_inside(pose: Pose, shape: tuple[int, ...]) -> np.ndarray:

@@ -69,8 +69,8 @@ def candidates(networks: BlazeNetworks, image: np.ndarray, search: SearchOptions
     in_tiles = replace(POSE_DETECTION, min_score=TILE_SCORE)
     rows: list[tuple[bool, float, np.ndarray]] = []
     for level, regions in enumerate(levels):
-        for region in regions:
-            found = networks.detect(image, in_tiles if level else POSE_DETECTION, region)
+        looked = networks.detect_all(image, in_tiles if level else POSE_DETECTION, regions)
+        for region, found in zip(regions, looked, strict=True):
             for keypoints, score in zip(found.keypoints, found.scores, strict=True):
                 side = pose_region(keypoints[0], keypoints[1]).side
                 if level and side > LARGEST * region.side:

@@ -10,6 +10,7 @@ from enum import Enum
 from math import atan2, cos, hypot, pi, sin
 
 import cv2
+import numba
 import numpy as np
 
 from models.blaze.decode import Detections
@@ -78,12 +79,27 @@ class Region:
         finer arithmetic their answers move by up to 3 % of the shoulder width.
         """
         axes, corner = self.axes * (self.side * POSITIONS), self.to_image(np.zeros(2)) * POSITIONS
-        steps = np.arange(size) / size
-        x = np.rint(axes[0, 0] * steps + (axes[0, 1] * steps[:, None] + corner[0])).astype(np.int32)
-        y = np.rint(axes[1, 0] * steps + (axes[1, 1] * steps[:, None] + corner[1])).astype(np.int32)
-        whole = np.clip(np.stack([x, y], axis=-1) // POSITIONS, -32768, 32767).astype(np.int16)
-        part = ((y % POSITIONS) * POSITIONS + x % POSITIONS).astype(np.uint16)
+        whole, part = _positions(axes, corner, size)
         return cv2.remap(image, whole, part, cv2.INTER_LINEAR, borderMode=border.value, borderValue=(0, 0, 0))
+
+
+@numba.njit(nogil=True, cache=True)
+def _positions(axes, corner, size):  # pragma: no cover - compiled
+    """OpenCV's fixed-point maps, (size, size, 2) int16 and (size, size) uint16, of the places ``axes`` (2, 2) times
+    column / size and row / size plus ``corner`` (2,), counted in 1/POSITIONS of a pixel."""
+    whole = np.empty((size, size, 2), np.int16)
+    part = np.empty((size, size), np.uint16)
+    for i in range(size):
+        down = i / size
+        x0, y0 = axes[0, 1] * down + corner[0], axes[1, 1] * down + corner[1]
+        for j in range(size):
+            right = j / size
+            x = np.int64(np.rint(axes[0, 0] * right + x0))
+            y = np.int64(np.rint(axes[1, 0] * right + y0))
+            whole[i, j, 0] = min(max(x // POSITIONS, -32768), 32767)
+            whole[i, j, 1] = min(max(y // POSITIONS, -32768), 32767)
+            part[i, j] = (y % POSITIONS) * POSITIONS + x % POSITIONS
+    return whole, part
 
 
 def whole_picture(image: np.ndarray) -> Region:
