@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
 from models.runtime.errors import NotFound, StudioError
 from pipelines import registry
@@ -47,28 +48,35 @@ class Handover:
     def _send(self, order: str, run_id: str) -> tuple[Any, Any]:
         target, _, path = order.partition(":")
         try:
-            record = self.runs.get(run_id)
-            offered = _sendable(record, self.runs.settings.tabs)
-            if not any(link.target == target and output.path == path for link, output in offered):
+            offered = _sendable(self.runs.get(run_id), self.runs.settings.tabs)
+            link = next((k for k, output in offered if k.target == target and output.path == path), None)
+            if link is None:
                 raise NotFound("This result has nothing to send there")
             file = shown(self.runs, run_id, path)
         except StudioError as error:
             raise gr.Error(error.message, print_exception=False) from error
-        return gr.update(selected=target), [target, file, run_id, secrets.token_hex(4)]
+        return gr.update(selected=target), [target, link.role, file, run_id, secrets.token_hex(4)]
 
 
-def receive(pipeline_id: str, sent: gr.State, files: gr.File, origins: gr.State) -> None:
-    """Lets a tab take what is sent to it: the file joins ``files``, and ``origins`` remembers the run it came from."""
+def receive(pipeline_id: str, sent: gr.State, field_of: Callable[[str], gr.File], origins: gr.State) -> None:
+    """Lets a tab take what is sent to it: the file joins the field of its role, and ``origins`` remembers the run it
+    came from."""
+    fields: dict[str, gr.File] = {k.role: field_of(k.role) for k in registry.LINKS if k.target == pipeline_id}
+    if not fields:
+        return
 
-    def take(told: Any, given: Sequence[str] | None, known: list[list[str]]) -> tuple[Any, Any]:
+    def take(values: dict[Component, Any]) -> dict[Component, Any]:
+        told = values[sent]
         if not told or told[0] != pipeline_id:
-            return gr.skip(), gr.skip()
-        _, file, run_id, _ = told
-        gr.Info(f"{Path(file).name} is among the files now.", title="Taken over")
-        kept = [path for path in given or () if Path(path).name != Path(file).name]
-        return [*kept, file], [*known, [Path(file).name, run_id]]
+            return {}
+        _, role, file, run_id, _ = told
+        field, name = fields[role], Path(file).name
+        gr.Info(f"{name} is among the files now.", title="Taken over")
+        kept = [path for path in values[field] or () if Path(path).name != name]
+        return {field: [*kept, file], origins: [*values[origins], [name, run_id]]}
 
-    sent.change(take, [sent, files, origins], [files, origins], **html.QUIET)
+    changed = {*fields.values(), origins}
+    sent.change(take, {sent, *changed}, list(changed), **html.QUIET)
 
 
 def parents_of(inputs: Inputs, origins: Iterable[Sequence[str]]) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ def build_ui(studio: Studio) -> gr.Blocks:
                     view = _tab_of(shell, pipeline_id)
                     view.draw()
                 _open_here(shell, pipeline_id, view.job, view.inputs_column)
-                receive(pipeline_id, sent, view.files, view.job.origins)
+                receive(pipeline_id, sent, view.field_of, view.job.origins)
                 view.results.handover.wire(view.results.run_id, tabs, sent)
             with gr.Tab("Gallery", id="gallery", elem_id="tab-gallery") as gallery:
                 GalleryTab(shell).draw(gallery)

@@ -11,7 +11,7 @@ from models.runtime.settings import Settings
 from pipelines import registry
 from pipelines.base import Inputs
 from studio.runs import OutputRecord, RunRecord, RunStore
-from studio.ui.handover import Handover, parents_of
+from studio.ui.handover import Handover, parents_of, receive
 
 FROM_BODY = (registry.Link("body", "motion", "scene", "video"),)
 
@@ -67,3 +67,18 @@ def test_parents_are_the_runs_whose_files_are_among_the_inputs() -> None:
     origins = [["person_1.npz", "run1"], ["person_2.npz", "run2"], ["front.png", "run1"]]
     assert parents_of(inputs, origins) == ("run1",)
     assert parents_of(inputs, []) == ()
+
+
+def test_a_file_goes_to_the_field_of_its_role() -> None:
+    with gr.Blocks() as page:
+        sent, origins = gr.State(None), gr.State([])
+        own, motion = gr.File(), gr.File()
+        receive("character", sent, lambda role: motion if role == "motion" else own, origins)
+    (function,) = page.fns.values()
+    assert motion in function.outputs and own not in function.outputs
+    before = {sent: None, motion: ["a/person_1.npz", "a/other.bvh"], origins: []}
+    assert function.fn(before) == {}
+    told = ["character", "motion", "b/person_1.npz", "run1", "x"]
+    found = function.fn({**before, sent: told})
+    assert found == {motion: ["a/other.bvh", "b/person_1.npz"], origins: [["person_1.npz", "run1"]]}
+    assert function.fn({**before, sent: ["scene", *told[1:]]}) == {}

@@ -91,6 +91,10 @@ class CharacterTab(PipelineTab):
         self.joints.draw()
         return (self.motion, self.music, self.backdrop, self.joints.fitting)
 
+    def field_of(self, role: str) -> gr.File:
+        """Motions have a field of their own."""
+        return self.motion if role == "motion" else self.files
+
     def with_more(self, inputs: Inputs, values: Sequence[Any]) -> Inputs:
         motion, music, backdrop, fitting = values
         files = dict(self.joints.apply(inputs, fitting).files)

@@ -87,6 +87,11 @@ class PipelineTab:
         self.files.change(self._look_at, [self.files, self.engine], [self.given], **html.QUIET)
         self.job.wire(self._read, [self.files, self.engine, *self.more, *self.options.controls])
 
+    def field_of(self, role: str) -> gr.File:
+        """Where files of a role are dropped."""
+        del role
+        return self.files
+
     def _draw_inputs(self) -> None:
         words = wanted(self.pipeline)
         self.files = gr.File(

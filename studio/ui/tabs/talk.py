@@ -77,6 +77,11 @@ class TalkTab:
                 self._draw_after()
         self._wire()
 
+    def field_of(self, role: str) -> gr.File:
+        """Files of all roles are dropped together."""
+        del role
+        return self.files
+
     def _draw_inputs(self) -> None:
         self.files = gr.File(
             label="Video or photo of a face, and a recorded voice",
