@@ -39,22 +39,44 @@ def color_of(person: int) -> tuple[int, int, int]:
 class BodyModel:
     """The body to pose: its arrays, the layer, its own colours (V, 3) or None, and its name.
 
-    ``drawn_faces`` (F', 3) are fewer triangles over the same vertices, for drawing into pictures.
+    ``drawn_faces`` (F', 3) are fewer triangles, for drawing into pictures; they count in ``drawn`` (V',), the vertices
+    they need.
     """
 
     name: str
     data: SmplxData
     layer: Smplx
     colors: Array | None
+    drawn: Array
     drawn_faces: Array
 
     @classmethod
-    def of(cls, data: SmplxData, name: str) -> BodyModel:
-        return cls(name, data, Smplx(data), None, thinned(data))
+    def of(cls, data: SmplxData, name: str, colors: Array | None = None) -> BodyModel:
+        drawn, faces = np.unique(thinned(data), return_inverse=True)
+        return cls(name, data, Smplx(data), colors, drawn, faces.reshape(-1, 3).astype(np.int32))
 
     @classmethod
     def mannequin(cls, mannequin: Mannequin) -> BodyModel:
-        return cls("mannequin", mannequin.data, Smplx(mannequin.data), mannequin.colors, thinned(mannequin.data))
+        return cls.of(mannequin.data, "mannequin", mannequin.colors)
+
+    @cached_property
+    def influences(self) -> tuple[Array, Array]:
+        """The joints that move each vertex most (V, INFLUENCES) and their shares, which sum to 1."""
+        weights = self.data.weights
+        ids = np.argsort(-weights, axis=1)[:, :INFLUENCES]
+        share = np.take_along_axis(weights, ids, axis=1)
+        return ids, (share / share.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    @cached_property
+    def drawn_influences(self) -> tuple[Array, Array]:
+        """``influences`` of the vertices drawn."""
+        ids, share = self.influences
+        return ids[self.drawn], share[self.drawn]
+
+    @property
+    def drawn_colors(self) -> Array | None:
+        """Its own colours (V', 3) at the vertices drawn."""
+        return None if self.colors is None else self.colors[self.drawn]
 
 
 def thinned(data: SmplxData) -> Array:
@@ -83,20 +105,33 @@ class Figurine:
             _, relative = chain_transforms(turned, joints.expand(len(turned), -1, -1), PARENTS)
         self.relative = relative[:, :, :3].contiguous().numpy()  # (T, 55, 3, 4)
         self.rotations = turned
-        weights = model.data.weights
-        self._ids = np.argsort(-weights, axis=1)[:, :INFLUENCES]
-        share = np.take_along_axis(weights, self._ids, axis=1)
-        self._share = (share / share.sum(axis=1, keepdims=True)).astype(np.float32)
         self.expression = expression
-        self._rest_normals = vertex_normals(self.shaped.numpy(), model.data.faces).astype(np.float32)
-        self._normals = self._rest_normals
 
     @cached_property
     def faces(self) -> Array:
         return self.model.data.faces
 
+    @cached_property
+    def _normals(self) -> Array:
+        """Unit normals (V', 3) of the vertices drawn, at rest."""
+        normals = vertex_normals(self.shaped.numpy(), self.model.data.faces)
+        return normals[self.model.drawn].astype(np.float32)
+
     def vertices(self, frame: int) -> Array:
         """(V, 3) float32 in viewer axes."""
+        rest = self._rest(frame)
+        moved, _ = skin_points(rest, rest, *self.model.influences, self.relative[frame])
+        return moved + self.motion.transl[frame].astype(np.float32)
+
+    def drawn(self, frame: int) -> tuple[Array, Array]:
+        """The vertices drawn (V', 3) float32 in viewer axes, and their unit normals, carried along by the bones."""
+        model = self.model
+        rest = self._rest(frame)[model.drawn]
+        moved, normals = skin_points(rest, self._normals, *model.drawn_influences, self.relative[frame])
+        return moved + self.motion.transl[frame].astype(np.float32), normals
+
+    def _rest(self, frame: int) -> Array:
+        """The vertices before the bones move them, (V, 3) float32."""
         points = self.shaped
         if self.expression is not None:
             row = torch.from_numpy(np.asarray(self.expression[frame : frame + 1], np.float32))
@@ -105,11 +140,4 @@ class Figurine:
         if len(self.model.layer.posedirs):
             with torch.inference_mode():
                 points = points + pose_offsets(self.rotations[frame : frame + 1], self.model.layer.posedirs)[0]
-        moved, self._normals = skin_points(
-            np.ascontiguousarray(points.numpy()), self._rest_normals, self._ids, self._share, self.relative[frame]
-        )
-        return moved + self.motion.transl[frame].astype(np.float32)
-
-    def normals(self) -> Array:
-        """Unit normals (V, 3) of the frame posed last, carried along by the bones."""
-        return self._normals
+        return np.ascontiguousarray(points.numpy())

@@ -10,7 +10,7 @@ import numpy as np
 
 from models.geometry.cameras import resize_intrinsics
 from pipelines.body.clip import VIEWER
-from pipelines.render.quick import quick_mesh
+from pipelines.render.quick import blend, quick_mesh
 from pipelines.render.shading import Camera, Lights
 
 Array = np.ndarray
@@ -87,9 +87,7 @@ def _surface(out: Array, body: Drawn, opacity: float) -> None:
     if (w, h) != (width, height):
         way = cv2.INTER_AREA if sharp else cv2.INTER_LINEAR
         color, alpha = (cv2.resize(image, (width, height), interpolation=way) for image in (color, alpha))
-    part = out[y0:y1, x0:x1]
-    share = alpha.astype(np.float32) * np.float32(opacity / 255)
-    part[:] = cv2.blendLinear(np.ascontiguousarray(part), color, 1 - share, share)
+    blend(out[y0:y1, x0:x1], color, alpha, np.float32(opacity / 255))
 
 
 def _dots(out: Array, body: Drawn) -> None:
@@ -182,6 +180,7 @@ class SideStage:
             Camera(E, K, width, height), np.concatenate(points), np.concatenate(faces), np.concatenate(colors),
             np.concatenate(normals), LIGHTS,
         )  # fmt: skip
-        share = cv2.blur(alpha, (3, 3)).astype(np.float32) * np.float32(1 / 255)
         color = cv2.copyTo(color, alpha, cv2.dilate(color, EDGE))
-        return cv2.blendLinear(backdrop, color, 1 - share, share)
+        picture = backdrop.copy()
+        blend(picture, color, cv2.blur(alpha, (3, 3)), np.float32(1 / 255))
+        return picture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from models.bodies import mannequin
 from models.bodies.smplx import SmplxData
@@ -134,4 +135,10 @@ def body_model(name: str, weights: WeightsStore) -> BodyModel:
     """The body to pose: ``smplx`` or ``mannequin``."""
     if name == "smplx":
         return BodyModel.of(SmplxData.load(weights.path(SMPLX_WEIGHTS)), "SMPL-X")
+    return _mannequin()
+
+
+@cache
+def _mannequin() -> BodyModel:
+    """Made once: thinning out its triangles takes longer than drawing some frames."""
     return BodyModel.mannequin(mannequin.load())

@@ -48,7 +48,7 @@ def recover(track: Track, figure: Figure, strength: float, lock_feet: bool = Tru
 def _recover(track: Track, figure: Figure, strength: float, lock_feet: bool) -> Recovered:
     betas = fit_betas(figure, track)
     rest = figure.joints(betas)
-    solution = Solver(track, rest, strength).run()
+    solution = Solver(track, rest, strength).run(limbs_only=True)
     placement = place(track, solution.joints, strength, lock_feet)
     lifted = lift(track, solution.offset + placement.transl)
     solution = Solver(lifted, rest, strength).run()

@@ -94,7 +94,8 @@ def posed(body: SavedBody, model: BodyModel) -> Drawn:
         vertices = model.layer(BodyPose(**parts)).vertices[0].numpy() * VIEWER.astype(np.float32)
     normals = vertex_normals(vertices, model.data.faces).astype(np.float32)
     color = np.array(color_of(body.person + 1), np.uint8)
-    return Drawn(body.person + 1, vertices, model.drawn_faces, color, body.camera, normals)
+    shown = model.drawn
+    return Drawn(body.person + 1, vertices[shown], model.drawn_faces, color, body.camera, normals[shown])
 
 
 def rerender(

@@ -29,6 +29,7 @@ FINGER_POINTS = {"thumb": 1, "index": 5, "middle": 9, "ring": 13, "pinky": 17}
 TRUNK_FIRMNESS, FOOT_FIRMNESS = 12.0, 4.0  # trunk and head move more slowly than hands
 NOSE_DROP = 0.17  # of the way from the ears forward to the nose: how much lower it lies on a level head
 POSE_SHARE = 0.35
+RELAXED = (0.25, 0.35, 0.2)  # curl of a resting finger's bones, in radians
 BENT = {"elbow": (0.20, 0.55), "knee": (0.25, 0.65)}  # radians of bend from which the plane is believed, and fully
 
 
@@ -106,13 +107,16 @@ class Solver:
         """A world rotation as one relative to the joint's parent."""
         return self.turned[PARENTS[joint]].transpose(-1, -2) @ world
 
-    def run(self) -> Solution:
+    def run(self, limbs_only: bool = False) -> Solution:
+        """All joints, or those of trunk and limbs alone, the rest being meaningless."""
         self._trunk()
-        self._head()
         for side in SIDES:
             self._leg(side)
             self._arm(side)
-            self._fingers(side)
+        if limbs_only:
+            return Solution(self.local.numpy(), torch.stack(self.placed, dim=1).numpy(), self.at.numpy())
+        self._head()
+        self._fingers()
         for joint in (INDEX["left_eye"], INDEX["right_eye"]):
             self.arrive(joint)
             self.put(joint, torch.eye(3, dtype=torch.float64).repeat(self.count, 1, 1))
@@ -281,34 +285,48 @@ class Solver:
         trust = np.where(self.track.hand_seen[:, k], 1.0, 0.35 * np.clip((visible - 0.3) / 0.4, 0, 1))
         return torch.where(seen[:, None, None], fine, rough) @ resting.T, trust
 
-    def _fingers(self, side: str) -> None:
-        at, rest, k = INDEX, self.rest, SIDES.index(side)
-        wrist = at[f"{side}_wrist"]
-        hand = torch.from_numpy(self.track.hands[:, k])
-        seen = self.track.hand_seen[:, k].astype(float)
+    def _fingers(self) -> None:
+        """Both hands' fingers together, one bone at a time; (T, 10, ...) in the order of ``at[part]``."""
+        rest = self.rest
+        names = [(side, finger) for side in SIDES for finger in FINGER_POINTS]
+        at = [[INDEX[f"{side}_{finger}{part}"] for side, finger in names] for part in (1, 2, 3)]
+        hands = torch.from_numpy(self.track.hands)
+        seen = self.track.hand_seen.astype(float)
         # Fingers are measured against the hand's own frame, whatever the wrist's limits made of it.
-        index, pinky = rest[at[f"{side}_index1"]], rest[at[f"{side}_pinky1"]]
-        resting = frame((index + pinky) / 2 - rest[wrist], index - pinky)
-        fine = frame((hand[:, 5] + hand[:, 17]) / 2 - hand[:, 0], hand[:, 5] - hand[:, 17]) @ resting.T
-        straight = torch.eye(3, dtype=torch.float64).repeat(self.count, 1, 1)
-        for finger, start in FINGER_POINTS.items():
-            above = straight
-            relaxed = [0.15, 0.15, 0.1] if finger == "thumb" else [0.25, 0.35, 0.2]
-            for part in range(3):
-                joint = at[f"{side}_{finger}{part + 1}"]
+        frames = []
+        for k, side in enumerate(SIDES):
+            wrist, index, pinky = (rest[INDEX[f"{side}_{n}"]] for n in ("wrist", "index1", "pinky1"))
+            resting = frame((index + pinky) / 2 - wrist, index - pinky)
+            hand = hands[:, k]
+            fine = frame((hand[:, 5] + hand[:, 17]) / 2 - hand[:, 0], hand[:, 5] - hand[:, 17]) @ resting.T
+            frames.append(fine.transpose(-1, -2))
+        which = [SIDES.index(side) for side, _ in names]
+        into = torch.stack(frames, dim=1)[:, which]
+        shown = torch.from_numpy(seen > 0)[:, which, None, None]
+        straight = torch.eye(3, dtype=torch.float64).repeat(self.count, len(names), 1, 1)
+        above = straight
+        for part, joints in enumerate(at):
+            p = [FINGER_POINTS[finger] + part for _, finger in names]
+            along = hands[:, which, [k + 1 for k in p]] - hands[:, which, p]
+            aim = (into @ along[..., None])[..., 0]
+            own = normalize((above.transpose(-1, -2) @ aim[..., None])[..., 0])
+            bones = torch.stack([rest[j + 1] - rest[j] if part < 2 else rest[j] - rest[j - 1] for j in joints])
+            local = torch.where(shown, between(bones.expand_as(own), own), straight)
+            vectors = matrix_to_axis_angle(local).numpy()
+            for k, side in enumerate(SIDES):
+                of_side = slice(k * len(FINGER_POINTS), (k + 1) * len(FINGER_POINTS))
+                prior = np.zeros((len(FINGER_POINTS), 3))
+                for row, finger in enumerate(FINGER_POINTS):
+                    if finger != "thumb":
+                        prior[row, 2] = -SIGN[side] * RELAXED[part]
+                prior = np.tile(prior, (self.count, 1, 1))
+                vectors[:, of_side] = smooth(vectors[:, of_side], seen[:, k], self.stiff * 2, prior, 0.02)
+            local = clamp(axis_angle_to_matrix(torch.from_numpy(vectors)), joints)
+            for row, joint in enumerate(joints):
                 self.arrive(joint)
-                p = start + part
-                aim = (fine.transpose(-1, -2) @ (hand[:, p + 1] - hand[:, p])[..., None])[..., 0]
-                own = normalize((above.transpose(-1, -2) @ aim[..., None])[..., 0])
-                bone = rest[joint + 1] - rest[joint] if part < 2 else rest[joint] - rest[joint - 1]
-                local = between(bone.expand_as(own), own)
-                local = torch.where(torch.from_numpy(seen > 0)[:, None, None], local, straight)
-                curl = bone.new_tensor([0.0, 0.0, -SIGN[side]]) if finger != "thumb" else bone.new_tensor([0, 0, 0.0])
-                prior = (curl * relaxed[part]).numpy()
-                vectors = matrix_to_axis_angle(local).numpy()
-                vectors = smooth(vectors, seen, self.stiff * 2, np.tile(prior, (self.count, 1)), 0.02)
-                self.put(joint, axis_angle_to_matrix(torch.from_numpy(vectors)))
-                above = above @ self.local[:, joint]
+                self.local[:, joint] = local[:, row]
+                self.turned[joint] = self.turned[PARENTS[joint]] @ local[:, row]
+            above = above @ local
 
     def _steady_rotation(self, rotation: Tensor, weights: np.ndarray) -> Tensor:
         """Rotations smoothed as axis-angles: they stay far from half a turn here."""

@@ -31,7 +31,7 @@ def draw_all(
     figurines = {p.number: Figurine(model, p.motion, p.expression if len(p.expression) else None) for p in people}
     best = -1
     with ExitStack() as stack:
-        overlay = side = None
+        pen = side_pen = None
         helper = stack.enter_context(ThreadPoolExecutor(1, "side-view"))
         for frame in source.frames(ctx.settings.limits):
             shown = present(people, figurines, model, options, frame.index)
@@ -49,7 +49,7 @@ def draw_all(
                     write_image(ctx.out_dir / STILL_SIDE, beside)
                 yield Preview("overlay", STILL, "image")
                 return
-            if overlay is None:
+            if pen is None:
                 height, width = picture.shape[:2]
                 sound = source.path if source.info.has_audio else None
                 overlay = stack.enter_context(
@@ -61,9 +61,10 @@ def draw_all(
                 pen = stack.enter_context(BackgroundWriter(overlay.write))
                 if stage is not None:
                     side = stack.enter_context(VideoWriter(ctx.out_dir / SIDE, source.info.fps, stage.size))
+                    side_pen = stack.enter_context(BackgroundWriter(side.write))
             pen.put(picture)
-            if side is not None and beside is not None:
-                side.write(beside)
+            if side_pen is not None and beside is not None:
+                side_pen.put(beside)
             if frame.index % REPORT_EVERY == 0:
                 yield Progress("draw", frame.index + 1, max(source.expected, frame.index + 1))
             ctx.check()
@@ -83,10 +84,10 @@ def present(
         if row is None:
             continue
         figurine = figurines[person.number]
-        own = model.colors if options.show.color == "clothes" else None
+        own = model.drawn_colors if options.show.color == "clothes" else None
         colors = own if own is not None else np.array(color_of(person.number), np.uint8)
-        shape = figurine.vertices(row)
-        drawn.append(Drawn(person.number, shape, model.drawn_faces, colors, person.camera[row], figurine.normals()))
+        vertices, normals = figurine.drawn(row)
+        drawn.append(Drawn(person.number, vertices, model.drawn_faces, colors, person.camera[row], normals))
     return drawn
 
 

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.render.shading import Camera, Lights, shade, to_bytes, to_linear
+from pipelines.render.shading import GAMMA, Camera, Lights
 
 Array = NDArray[np.floating]
 NEAR = 1e-2  # metres; triangles nearer than this are left out
@@ -27,24 +27,46 @@ def quick_mesh(
 
     vertices, unit normals (V, 3) in the world; faces (F, 3) seen counter-clockwise from outside; colors (V, 3) or (3,).
     """
-    E, K = np.asarray(camera.extrinsics, np.float32), np.asarray(camera.intrinsics, np.float32)
-    local = np.asarray(vertices, np.float32) @ E[:3, :3].T + E[:3, 3]
-    rays = local / np.maximum(np.linalg.norm(local, axis=1, keepdims=True), 1e-9)
-    light = shade(np.asarray(normals, np.float32) @ E[:3, :3].T, rays, lights)
-    lit = to_bytes(to_linear(colors) * light[:, None]).astype(np.float32)
-    inverse = 1 / np.maximum(local[:, 2], 1e-9)
-    points = np.stack(
-        [
-            local[:, 0] * inverse * K[0, 0] + K[0, 2],
-            local[:, 1] * inverse * K[1, 1] + K[1, 2],
-            np.where(local[:, 2] > NEAR, inverse, -1.0),
-        ],
-        axis=1,
-    ).astype(np.float32)
+    directions = np.array([lights.key, lights.fill], np.float32)
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    powers = np.array([lights.key_power, lights.fill_power, lights.ambient], np.float32)
+    points, lit = _project(
+        np.asarray(vertices, np.float32), np.asarray(normals, np.float32),
+        np.ascontiguousarray(np.broadcast_to(colors, vertices.shape)), np.asarray(camera.extrinsics, np.float32),
+        np.asarray(camera.intrinsics, np.float32), directions, powers,
+    )  # fmt: skip
     color = np.zeros((camera.height, camera.width, 3), np.uint8)
     nearness = np.zeros((camera.height, camera.width), np.float32)
     _fill(points, np.ascontiguousarray(faces), lit, color, nearness)
     return color, (nearness > 0).astype(np.uint8) * np.uint8(255)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _project(vertices, normals, colors, E, K, directions, powers):  # pragma: no cover - compiled
+    """Pixel x, y and inverse depth, negative to leave out, of each vertex (V, 3), and its lit colour (V, 3) in bytes,
+    as ``shading.shade`` has it."""
+    points, lit = np.empty((len(vertices), 3), np.float32), np.empty((len(vertices), 3), np.float32)
+    at, normal = np.empty(3, np.float32), np.empty(3, np.float32)
+    for v in range(len(vertices)):
+        facing = np.float32(0)
+        for r in range(3):
+            at[r] = E[r, 0] * vertices[v, 0] + E[r, 1] * vertices[v, 1] + E[r, 2] * vertices[v, 2] + E[r, 3]
+            normal[r] = E[r, 0] * normals[v, 0] + E[r, 1] * normals[v, 1] + E[r, 2] * normals[v, 2]
+            facing += at[r] * normal[r]
+        side = np.float32(-1 if facing > 0 else 1)  # both sides are lit as if they faced the viewer
+        light = powers[2] * (np.float32(0.75) - np.float32(0.25) * side * normal[1])
+        for k in range(2):
+            towards = normal[0] * directions[k, 0] + normal[1] * directions[k, 1] + normal[2] * directions[k, 2]
+            light += powers[k] * max((side * towards + np.float32(0.1)) / np.float32(1.1), np.float32(0))
+        # The power of a product is the product of the powers: bytes need not be made linear and back.
+        gain = light ** np.float32(1 / GAMMA)
+        for c in range(3):
+            lit[v, c] = np.floor(min(colors[v, c] * gain, np.float32(255)) + np.float32(0.5))
+        inverse = np.float32(1) / max(at[2], np.float32(1e-9))
+        points[v, 0] = at[0] * inverse * K[0, 0] + K[0, 2]
+        points[v, 1] = at[1] * inverse * K[1, 1] + K[1, 2]
+        points[v, 2] = inverse if at[2] > NEAR else np.float32(-1)
+    return points, lit
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -60,12 +82,13 @@ def _fill(points, faces, lit, color, nearness):  # pragma: no cover - compiled
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         if not area < 0 or az <= 0 or bz <= 0 or cz <= 0:
             continue
+        scale = np.float32(1.0) / area
         x0, x1 = max(np.int64(np.ceil(min(ax, bx, cx))), 0), min(np.int64(np.floor(max(ax, bx, cx))), width - 1)
         y0, y1 = max(np.int64(np.ceil(min(ay, by, cy))), 0), min(np.int64(np.floor(max(ay, by, cy))), height - 1)
         for y in range(y0, y1 + 1):
             for x in range(x0, x1 + 1):
-                wa = ((bx - x) * (cy - y) - (by - y) * (cx - x)) / area
-                wb = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) / area
+                wa = ((bx - x) * (cy - y) - (by - y) * (cx - x)) * scale
+                wb = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) * scale
                 wc = np.float32(1.0) - wa - wb
                 if wa < 0 or wb < 0 or wc < 0:
                     continue
@@ -74,3 +97,15 @@ def _fill(points, faces, lit, color, nearness):  # pragma: no cover - compiled
                     nearness[y, x] = near
                     for k in range(3):
                         color[y, x, k] = np.uint8(wa * lit[a, k] + wb * lit[b, k] + wc * lit[c, k] + 0.5)
+
+
+@numba.njit(nogil=True, cache=True)
+def blend(picture, color, alpha, opacity):  # pragma: no cover - compiled
+    """Colours (H, W, 3) into ``picture`` (H, W, 3), both uint8, by alpha (H, W) uint8 times ``opacity`` 0..1."""
+    for y in range(alpha.shape[0]):
+        for x in range(alpha.shape[1]):
+            if alpha[y, x]:
+                share = np.float32(alpha[y, x]) * opacity
+                for c in range(3):
+                    below = np.float32(picture[y, x, c])
+                    picture[y, x, c] = np.uint8(below + share * (np.float32(color[y, x, c]) - below) + np.float32(0.5))

@@ -21,7 +21,7 @@ from pipelines.render.raster import interpolate, rasterize_mesh
 Array = NDArray[np.floating]
 
 CLAY = (196, 190, 184)
-_GAMMA = 2.2
+GAMMA = 2.2
 _DOME_STEP = 0.05  # logarithmic depth step that darkens fully
 
 
@@ -77,12 +77,12 @@ def vertex_normals(vertices: Array, faces: NDArray[np.integer]) -> Array:
 
 def to_linear(color: ArrayLike) -> NDArray[np.float32]:
     """uint8 sRGB -> light in 0..1."""
-    return (np.asarray(color, np.float32) / 255) ** _GAMMA
+    return (np.asarray(color, np.float32) / 255) ** GAMMA
 
 
 def to_bytes(linear: Array) -> NDArray[np.uint8]:
     """The inverse of ``to_linear``, clipped."""
-    return (np.clip(linear, 0, 1) ** (1 / _GAMMA) * 255 + 0.5).astype(np.uint8)
+    return (np.clip(linear, 0, 1) ** (1 / GAMMA) * 255 + 0.5).astype(np.uint8)
 
 
 def shade(normals: Array, view: Array, lights: Lights) -> Array:
