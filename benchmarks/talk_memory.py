@@ -3,8 +3,8 @@
     python -m benchmarks.talk_memory --video CLIP --audio VOICE [--seconds 60 600] [--engine viseme]
 
 The voice is repeated to each length. Every length runs twice in a process of its own; printed are the peak memory of
-that process (its ffmpeg besides), seconds per stage of both runs - the second takes the faces from the measurement
-cache - and frames drawn a second.
+that process at the end of every stage (its ffmpeg besides), seconds per stage of both runs - the second takes the
+faces from the measurement cache - and frames drawn a second.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from models.runtime.cache import ModelCache
 from models.runtime.settings import Settings
 from models.runtime.weights import WeightsStore
 from models.talking.phones import RATE
-from pipelines.base import Inputs, RunContext, Timings, run
+from pipelines.base import Inputs, Progress, RunContext, Timings, run
 from pipelines.media.audio import read_audio, write_wav
 from pipelines.talk.options import TalkOptions
 from pipelines.talk.pipeline import TalkPipeline
@@ -43,26 +43,35 @@ def one(video: Path, audio: Path, seconds: float, engine: str, runs: int) -> dic
         del voice, repeated
         ctx = RunContext(Path(folder), settings, ModelCache.from_settings(settings), WeightsStore(settings))
         options = TalkOptions.model_validate({"engine": engine})
-        stages, drawn = [], []
+        stages, drawn, peaks = [], [], {"start": peak_mb()}
         for _ in range(runs):
             timings = Timings()
             steps = run(TalkPipeline(), Inputs({"source": (video,), "voice": (source,)}), options, ctx, timings)
             result = None
             while result is None:
                 try:
-                    next(steps)
+                    event = next(steps)
                 except StopIteration as end:
                     result = end.value
+                else:
+                    if isinstance(event, Progress):
+                        peaks[event.stage] = peak_mb()
             stages.append({name: round(value, 2) for name, value in timings.seconds.items()})
             drawn.append(result.summary["frames_per_second_drawn"])
         return {
             "seconds": seconds,
             "frames": result.summary["frames"],
-            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // MEGABYTE,
+            "peak_mb": peak_mb(),
+            "peak_mb_by_stage": peaks,
             "ffmpeg_peak_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // MEGABYTE,
             "frames_per_second_drawn": drawn,
             "stages": stages,
         }
+
+
+def peak_mb() -> int:
+    """The most memory this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // MEGABYTE
 
 
 def main() -> None:

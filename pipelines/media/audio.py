@@ -239,7 +239,10 @@ def read_audio(path: Path, rate: int, limits: Limits, start: float = 0.0, end: f
     Raises:
         InputError, LimitExceeded: as ``stream_audio``.
     """
-    return np.concatenate(list(stream_audio(path, rate, limits, start, end)))
+    held = bytearray()  # grows where it lies; joining blocks would hold everything twice
+    for block in stream_audio(path, rate, limits, start, end):
+        held += block.tobytes()
+    return np.frombuffer(held, np.float32)
 
 
 def write_wav(path: Path, samples: np.ndarray, rate: int) -> Path:

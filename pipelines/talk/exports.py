@@ -31,13 +31,11 @@ def write_curves(path: Path, work: TalkWork) -> Path:
     return path
 
 
-def write_timeline(path: Path, work: TalkWork, samples: np.ndarray, rate: int) -> Path:
+def write_timeline(path: Path, work: TalkWork) -> Path:
     """The mouth over the waveform as a plotly figure (JSON)."""
     figure = go.Figure()
-    step = max(1, len(samples) // PLOT_POINTS)
-    blocks = samples[: len(samples) // step * step].reshape(-1, step)
-    time = (np.arange(len(blocks)) + 0.5) * step / rate
-    top = np.abs(blocks).max(axis=1) if len(blocks) else np.zeros(0)
+    top = work.speech.envelope
+    time = (np.arange(len(top)) + 0.5) * work.speech.seconds / max(len(top), 1)
     top = top / max(float(top.max(initial=0.0)), 1e-6)
     wave = {"x": np.concatenate([time, time[::-1]]), "y": np.concatenate([top, -top[::-1]])}
     figure.add_trace(

@@ -11,9 +11,9 @@ from scipy.ndimage import maximum_filter1d, minimum_filter1d, uniform_filter1d
 from pipelines.talk.mouth_shape import HeadPose
 from pipelines.tracking import face_points as mp
 
-CLEAR, CLEAR_PIXELS = 0.002, 0.5  # how far from the edges pixels are taken: eye distances, and pixels
+CLEAR, CLEAR_PIXELS = 0.002, 0.8  # how far from the edges pixels are taken: eye distances, and pixels
 BESIDE = 0.06  # eye distances around the lips that are looked at, and in which the effect dies out
-DARK = 0.62  # share of the lips' brightness under which a pixel near the lips is the dark of the mouth
+DARK = 0.72  # share of the lips' brightness under which a pixel near the lips is the dark of the mouth
 PARTED = (0.015, 0.055)  # opening from which, and at which fully, a mouth counts as parted
 MOST_COLUMNS = 160
 

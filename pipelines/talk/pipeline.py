@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from models.runtime.errors import InputError
-from models.talking.phones import RATE
 from pipelines.base import (
     Engine,
     Event,
@@ -29,7 +28,7 @@ from pipelines.base import (
     ready_weights,
 )
 from pipelines.export.expression import read_expression
-from pipelines.media.audio import probe_audio, read_audio
+from pipelines.media.audio import probe_audio
 from pipelines.media.image import write_image
 from pipelines.media.sniff import describe, sniff
 from pipelines.media.video import BackgroundWriter, VideoWriter, prefetch, probe
@@ -197,8 +196,7 @@ class TalkPipeline:
         yield from self._draw(work, engine, options, ctx)
         _fill(state, work, engine, time.perf_counter() - began)
         exports.write_curves(ctx.out_dir / "curves.json", work)
-        samples = read_audio(plan.voice, RATE, limits, 0.0, options.preview_seconds or None)
-        exports.write_timeline(ctx.out_dir / "timeline.json", work, samples, RATE)
+        exports.write_timeline(ctx.out_dir / "timeline.json", work)
         state.save(ctx.out_dir / "work")
 
     def _draw(self, work: TalkWork, engine: TalkEngine, options: TalkOptions, ctx: RunContext) -> Iterator[Event]:

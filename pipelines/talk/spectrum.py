@@ -41,7 +41,6 @@ def analyse(samples: np.ndarray) -> Spectrum:
     """The spectrum of mono float32 samples (N,) at 16 kHz; T = N // 160, at least 1 frame for any sound."""
     count = max(1, len(samples) // HOP)
     side = (WINDOW - HOP) // 2
-    padded = np.pad(samples.astype(np.float32), (side, WINDOW + count * HOP - len(samples) if count == 1 else WINDOW))
     window = np.hanning(WINDOW).astype(np.float32)
     frequencies = np.fft.rfftfreq(N_FFT, 1 / RATE)
     member = np.digitize(frequencies, EDGES) - 1
@@ -56,11 +55,20 @@ def analyse(samples: np.ndarray) -> Spectrum:
     taper = np.maximum(np.correlate(window, window, "full")[WINDOW - 1 :], 1e-3)[None]
     lags = slice(RATE // 400, RATE // 80)
     bands, power, voicing = [], [], []
-    views = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP][:count]
     for first in range(0, count, BLOCK):
-        frames = np.abs(np.fft.rfft(views[first : first + BLOCK] * window, N_FFT)).astype(np.float32) ** 2 * scale
+        views = _windows(samples, first * HOP - side, min(BLOCK, count - first))
+        frames = np.abs(np.fft.rfft(views * window, N_FFT)).astype(np.float32) ** 2 * scale
         bands.append(np.log(frames @ bank + 1e-12))
         power.append(frames @ voice)
         echo = np.fft.irfft(frames * voice, N_FFT)[:, : lags.stop] / taper[:, : lags.stop]
         voicing.append(np.clip(echo[:, lags].max(axis=1) / (echo[:, 0] + 1e-15), 0.0, 1.0))
     return Spectrum(np.concatenate(bands), np.concatenate(power).astype(np.float64), np.concatenate(voicing))
+
+
+def _windows(samples: np.ndarray, start: int, count: int) -> np.ndarray:
+    """(count, WINDOW) float32 windows every ``HOP`` samples from ``start``, silence beyond both ends."""
+    end = start + (count - 1) * HOP + WINDOW
+    part = samples[max(0, start) : max(0, end)].astype(np.float32)
+    before = max(0, -start)
+    part = np.pad(part, (before, end - start - before - len(part)))
+    return np.lib.stride_tricks.sliding_window_view(part, WINDOW)[::HOP]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,7 @@ from pipelines.talk.voice_activity import Activity, find_speech
 
 Method = Literal["auto", "words", "phones", "sound"]
 TRUSTED_CONFIDENCE = 0.55  # mean word confidence from which recognised English words are believed
+ENVELOPE_STEPS = 3000
 PADDING = 0.25  # seconds of silence that recognisers like around an utterance
 LONGEST_WORDS = 240.0  # seconds of speech up to which words are recognised; the phone loop is four times as fast
 
@@ -27,7 +28,8 @@ LONGEST_WORDS = 240.0  # seconds of speech up to which words are recognised; the
 class Speech:
     """A recording understood. ``method`` is transcript, words, phones, sound or silence; ``words`` what was recognised.
 
-    ``seconds`` is the exact length; ``share`` of it is spoken. ``warnings`` are for the user.
+    ``seconds`` is the exact length; ``share`` of it is spoken. ``warnings`` are for the user. ``envelope`` (N,) is the
+    largest sample of even steps of the recording, ``ENVELOPE_STEPS`` at most, to be drawn.
     """
 
     seconds: float
@@ -38,6 +40,7 @@ class Speech:
     method: str
     share: float
     warnings: tuple[str, ...] = ()
+    envelope: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     @property
     def text(self) -> str:
@@ -58,7 +61,14 @@ def listen(
         InputError, LimitExceeded: no sound in the file, or too much.
     """
     samples = read_audio(path, RATE, limits, 0.0, seconds or None)
-    return understand(samples, transcript, method, told)
+    return replace(understand(samples, transcript, method, told), envelope=envelope_of(samples))
+
+
+def envelope_of(samples: np.ndarray) -> np.ndarray:
+    """How far a recording (N,) swings in even steps of it, ``ENVELOPE_STEPS`` at most."""
+    step = max(1, -(-len(samples) // ENVELOPE_STEPS))
+    blocks = samples[: len(samples) // step * step].reshape(-1, step)
+    return np.maximum(blocks.max(axis=1), -blocks.min(axis=1)) if len(blocks) else np.zeros(0)
 
 
 def understand(
