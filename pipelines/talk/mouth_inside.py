@@ -21,6 +21,7 @@ PATCH_HALF = (0.26, 0.11)  # half extent of the stored patch in u and v
 LEAST_TEETH = 0.06  # opening of the source mouth from which its teeth can be taken
 BRIGHT_TEETH = 0.62  # share of the skin's brightness from which a pixel counts as tooth
 HIDDEN_BY_POUT = 0.85  # rounded lips stand before the teeth
+SHOWN_UP_TO = 0.35  # rounding up to which they show in full: half hidden they would look grey
 COVERED = 0.3  # share of the row's width that must show teeth for the clip's own to be used
 
 
@@ -162,7 +163,8 @@ def paint(view: InsideView, teeth: Teeth, tones: Tones) -> np.ndarray:
     wide_open = float(np.clip((view.target.aperture - 0.05) / 0.05, 0, 1))
     picture = _over(picture, tones.enamel * 0.62, 0.7 * low * wide_open)
     row, alpha = _teeth_at(teeth, u, v)
-    picture = _over(picture, row, alpha * (1 - HIDDEN_BY_POUT * view.target.rounded))
+    hidden = HIDDEN_BY_POUT * float(np.clip((view.target.rounded - SHOWN_UP_TO) / 0.35, 0, 1))
+    picture = _over(picture, row, alpha * (1 - hidden))
     # Shadow: of the upper lip on the teeth, and towards the corners.
     under_lip = 1.0 - 0.42 * np.exp(-np.clip(v - view.top, 0, None) / 0.014)
     corners = 1.0 - 0.62 * across**2.2
