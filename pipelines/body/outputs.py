@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def write_all(
         ),
     ]
     if people:
-        write_glb(out / "body.glb", people, model, options)
+        write_glb(out / "body.glb", people, model, on_the_spot=True)
         made.append(Output("body", "body.glb", "model3d", "Animated bodies (GLB)"))
         write_csv(out / "joints.csv", people)
         made.append(Output("joints", "joints.csv", "table", "Joint positions (CSV)"))
@@ -78,7 +79,7 @@ def write_all(
         (out / "motion").mkdir(exist_ok=True)
         write_bvh(out / "motion" / f"{person.name}.bvh", person.motion)
         np.savez_compressed(out / "motion" / f"{person.name}_amass.npz", **amass(person.motion))
-        write_glb(out / "motion" / person.motion.skin, [person], model, options)
+        write_glb(out / "motion" / person.motion.skin, [person], model)
         who = f"person {person.number}"
         made += [
             Output("motion", f"motion/{person.name}.npz", "data", f"Motion of {who} (NPZ)"),
@@ -91,8 +92,12 @@ def write_all(
     return [o for o in made if (out / o.path).is_file()]
 
 
-def write_glb(path: Path, people: list[Person], model: BodyModel, options: BodyOptions) -> Path:
-    """All people with skeletons, skins and one animation; the floor lies at zero and the first person at the middle."""
+def write_glb(path: Path, people: list[Person], model: BodyModel, on_the_spot: bool = False) -> Path:
+    """All people with skeletons, skins and one animation; the floor lies at zero and the first person at the middle.
+
+    ``on_the_spot`` puts the rest poses where the people are in the middle of their motion, for viewers: they turn the
+    camera to what a file holds at rest.
+    """
     builder = GlbBuilder()
     floors = [p.floor for p in people if np.isfinite(p.floor)]
     first = people[0].motion
@@ -103,14 +108,19 @@ def write_glb(path: Path, people: list[Person], model: BodyModel, options: BodyO
     stage = builder.add_group("people", shift)
     clip = Clip(builder, "motion")
     for person in people:
+        motion, shaped = person.motion, Figurine(model, person.motion).shaped.numpy()
+        if on_the_spot:
+            spot = np.median(motion.transl[motion.seen], axis=0)
+            motion = replace(motion, rest_joints=motion.rest_joints + spot, transl=motion.transl - spot)
+            shaped = shaped + spot
         add_person(
             builder,
             clip,
-            person.motion,
-            Figurine(model, person.motion).shaped.numpy(),
+            motion,
+            shaped,
             model.data,
             person.name,
-            times=(person.first + np.arange(len(person.motion))) / person.motion.fps,
+            times=(person.first + np.arange(len(motion))) / motion.fps,
             colors=model.colors,
             tint=color_of(person.number),
             prefix=f"{person.name}_" if len(people) > 1 else "",

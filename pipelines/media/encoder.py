@@ -89,7 +89,7 @@ class BuiltInEncoder:
 
     def encode(self, rgb: np.ndarray) -> None:
         frame = self._reformatter.reformat(
-            VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"),
+            VideoFrame.from_numpy_buffer(np.ascontiguousarray(rgb), format="rgb24"),
             format="yuv420p",
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,

@@ -86,10 +86,24 @@ def test_amass_is_z_up() -> None:
 def test_glb_has_skin_and_animation(tmp_path: Path) -> None:
     import pygltflib
 
-    write_glb(tmp_path / "body.glb", [person()], BodyModel.mannequin(load()), BodyOptions())
+    write_glb(tmp_path / "body.glb", [person()], BodyModel.mannequin(load()), on_the_spot=True)
     glb = pygltflib.GLTF2().load(str(tmp_path / "body.glb"))
     assert len(glb.skins) == 1 and len(glb.skins[0].joints) == 55
     assert len(glb.animations) == 1 and len(glb.animations[0].channels) == 56
+    # At rest the body stands where it walks: within the motion's bounds but for the arms, feet on the floor.
+    names = [node.name for node in glb.nodes]
+    stage = np.array(glb.nodes[names.index("people")].matrix).reshape(4, 4).T
+    rest = np.array(glb.nodes[names.index("pelvis")].translation) + stage[:3, 3]
+    walked = (MOTION.joints()[:, 0] + stage[:3, 3])[MOTION.seen]
+    assert (rest >= walked.min(axis=0) - 1e-3).all() and (rest <= walked.max(axis=0) + 1e-3).all()
+    # What moves it brings it to the same place as ever.
+    move = next(c for c in glb.animations[0].channels if c.target.path == "translation")
+    accessor = glb.accessors[glb.animations[0].samplers[move.sampler].output]
+    view = glb.bufferViews[accessor.bufferView]
+    table = np.frombuffer(
+        glb.binary_blob(), np.float32, 3 * accessor.count, view.byteOffset + (accessor.byteOffset or 0)
+    )
+    np.testing.assert_allclose(table.reshape(-1, 3), MOTION.joints()[:, 0], atol=1e-5)
 
 
 def test_people_survive_between_stages(tmp_path: Path) -> None:
