@@ -20,6 +20,7 @@ from pipelines.body.source import Source, chosen_detector
 from pipelines.tracking.networks import BlazeNetworks
 
 REPORT_EVERY = 5
+KNEES_AND_ANKLES, LEGS_SEEN = (25, 26, 27, 28), 0.3
 
 
 def infer(
@@ -47,11 +48,21 @@ def infer(
     people = []
     tracks = [b.build(source.fps, source.size) for b in meter.people.values()]
     tracks = _chosen(tracks, options, still, warnings)
+    warnings += legs_unseen(tracks)
     for done, track in enumerate(tracks):
         yield Progress("solve", done, len(tracks))
         people.append(_person(track, figure, strength, options))
         ctx.check()
     return people, frames
+
+
+def legs_unseen(tracks: list[Track]) -> list[str]:
+    """Whose legs were out of sight most of the time, in words; none or one sentence."""
+    who = [str(t.number) for t in tracks if np.median(t.visibility[t.seen][:, KNEES_AND_ANKLES]) < LEGS_SEEN]
+    if not who:
+        return []
+    people = f"person {who[0]}" if len(who) == 1 else f"people {', '.join(who)}"
+    return [f"The legs of {people} are mostly out of sight; they are made to stand relaxed"]
 
 
 def _person(track: Track, figure: Figure, strength: float, options: BodyOptions) -> Person:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.bodies.joints import INDEX
 from models.runtime.cache import ModelCache
 from models.runtime.settings import Settings
 from models.runtime.weights import WeightsStore
@@ -21,6 +22,7 @@ from pipelines.export.bvh import read_bvh
 from pipelines.export.motion import read_motion
 from pipelines.media.image import read_image, write_image
 from pipelines.media.video import VideoReader, VideoWriter
+from tests.media.make import write_video
 
 CLIP = Path(__file__).resolve().parents[2] / "examples" / "body" / "walking.mp4"
 SIZE = (640, 480)
@@ -31,14 +33,15 @@ def settings() -> Settings:
     return Settings.from_env(os.environ, device="cpu")
 
 
-def carried_out(video: Path, out: Path, settings: Settings) -> Result:
-    """The pipeline on a video, its files in ``out``."""
+def carried_out(given: Path, out: Path, settings: Settings) -> Result:
+    """The pipeline on a video or photo, its files in ``out``."""
     store = WeightsStore(settings)
     if not store.installed("mediapipe-pose-landmark-full"):
         pytest.skip("needs the embedded models: python -m studio weights get embedded")
     out.mkdir()
     ctx = RunContext(out, settings, ModelCache.from_settings(settings), store)
-    steps = run(BodyPipeline(), Inputs({"video": (video,)}), BodyOptions(engine="blazepose"), ctx)
+    role = "video" if given.suffix == ".mp4" else "photo"
+    steps = run(BodyPipeline(), Inputs({role: (given,)}), BodyOptions(engine="blazepose"), ctx)
     try:
         while True:
             next(steps)
@@ -105,3 +108,37 @@ def test_somebody_leaves(tmp_path: Path, settings: Settings) -> None:
     assert len(frames) == 14
     assert np.abs(frames[2].astype(int) - there[2]).mean() > 2  # somebody is drawn
     assert np.abs(frames[12].astype(int) - 120).mean() < 3  # nobody is
+
+
+def test_a_telephone_held_upright(tmp_path: Path, settings: Settings) -> None:
+    upright = [f[:, 140:500] for f in walker(settings, 4)]
+    lying = [np.ascontiguousarray(np.rot90(f)) for f in upright]  # as the sensor has it; players turn it back
+    clip = write_video(tmp_path / "v.mp4", [k / 30 for k in range(4)], size=(480, 360), fps=30, rotation=90,
+                       pictures=lying)  # fmt: skip
+    shown = next(iter(VideoReader(clip, settings.limits))).rgb
+    assert shown.shape == (480, 360, 3) and np.abs(shown.astype(int) - upright[0]).mean() < 6
+    result = carried_out(clip, tmp_path / "out", settings)
+    assert result.summary["people"] == 1 and result.summary["frames"] == 4
+    joints = read_motion(tmp_path / "out" / "motion" / "person_01.npz").joints()
+    assert (joints[:, INDEX["head"], 1] > joints[:, INDEX["left_foot"], 1] + 1.2).all()
+    drawn = next(iter(VideoReader(tmp_path / "out" / "overlay.mp4", settings.limits))).rgb
+    assert drawn.shape == shown.shape
+
+
+def test_half_a_person_stands_on_legs_nobody_saw(tmp_path: Path, settings: Settings) -> None:
+    waist_up = walker(settings, 1)[0][:250]
+    result = carried_out(write_image(tmp_path / "half.png", waist_up), tmp_path / "out", settings)
+    assert result.summary["people"] == 1
+    assert any("legs of person 1" in warning for warning in result.warnings)
+    joints = read_motion(tmp_path / "out" / "motion" / "person_01.npz").joints()[0]
+    down = joints[INDEX["left_ankle"]] - joints[INDEX["left_hip"]]
+    assert down[1] < -0.9 * np.linalg.norm(down)
+
+
+@pytest.mark.slow
+def test_twelve_people(tmp_path: Path, settings: Settings) -> None:
+    frames = [f.rgb[:, 120:520] for f in VideoReader(CLIP, settings.limits) if f.index % 7 == 5][:12]
+    rows = [np.concatenate(frames[k : k + 6], axis=1) for k in (0, 6)]
+    result = carried_out(write_image(tmp_path / "crowd.png", np.concatenate(rows)), tmp_path / "out", settings)
+    assert result.summary["people"] == 12
+    assert sum(o.role == "bvh" for o in result.outputs) == 12
