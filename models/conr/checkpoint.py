@@ -43,7 +43,8 @@ def load(files: dict[str, Path], device: torch.device) -> Conr:
         network = Conr()
     for part in PARTS:
         load_strict(getattr(network, part), load_torch(files[part]), files[part].name)
-    return network.eval().to(device)
+    network = network.eval().to(device)
+    return network.prepared() if device.type == "cpu" else network
 
 
 def validate(path: Path) -> None:

@@ -3,11 +3,15 @@
 Everything inside a level is batched over frames and references. What all references of a frame share (target features,
 fused flow, colours and message) goes through its own slice of each level's first convolution once per frame instead of
 once per reference; the sum of the two slices is the released convolution.
+
+``prepared`` suits a network to processors: everything channels-last, filters laid out once, and Winograd's filtering
+where there are enough pixels for it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from itertools import accumulate
 
 import torch
@@ -15,11 +19,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.conr.config import SHADER_WIDTH, LevelConfig, shader_levels
-from models.conr.warp import rescale_flow, resize, warp, warp_groups
+from models.conr.warp import rescale_flow, resize, warp
+from models.runtime.winograd import GemmUp4x4, Winograd3x3, WinogradUp4x4
 
 # Parts of a block's input that differ between references: flow, colours, features, local message. The others (target
 # features, fused flow, fused colours, fused message) are shared by all references of a frame.
 PRIVATE = (0, 2, 3, 7)
+
+# How ``prepared`` has the transposed convolutions done: (first, second) of each level, from the coarsest on.
+GEMM, WINOGRAD = GemmUp4x4, WinogradUp4x4
+UPWARDS = ((GEMM, GEMM), (GEMM, GEMM), (GEMM, GEMM), (WINOGRAD, GEMM), (WINOGRAD, WINOGRAD), (WINOGRAD, WINOGRAD))
 
 
 @dataclass(frozen=True)
@@ -76,17 +85,28 @@ class Block(nn.Module):
             nn.ConvTranspose2d(width, sum(config.outputs), 4, stride=2, padding=1),
         )
 
+        self._kernels: dict[tuple[int, ...], Tensor] | None = None  # kept once prepared
+
+    def prepare(self, first: type[nn.Module], second: type[nn.Module]) -> None:
+        """Suits the block to processors; the two types stand for its transposed convolutions."""
+        self._kernels = {}
+        for stack in self.convblocks:
+            for index in range(0, len(stack), 2):
+                stack[index] = Winograd3x3(stack[index])
+        self.conv_last[0], self.conv_last[2] = first(self.conv_last[0]), second(self.conv_last[2])
+
     def forward(self, parts: list[Tensor | None], frames: int) -> BlockOutput:
         """``parts`` in the order of ``LevelConfig.inputs``: private ones (N M, C, h, w), shared ones (N, C, h, w).
 
         An absent part (None) stands for zeros. A shared part that comes as (N M, ...) is taken as private.
         """
         present = [i for i, part in enumerate(parts) if part is not None]
-        private = [i for i in present if i in PRIVATE or len(parts[i]) != frames]
-        shared = [i for i in present if i not in private]
+        private = tuple(i for i in present if i in PRIVATE or len(parts[i]) != frames)
+        shared = tuple(i for i in present if i not in private)
         own = self._first(parts, private, None)  # (N M, 224, h/2, w/2)
         common = self._first(parts, shared, self.conv0[0].bias)  # (N, 224, h/2, w/2)
-        x = (own.unflatten(0, (frames, -1)) + common[:, None]).flatten(0, 1)
+        views = len(own) // frames
+        x = own.add_(common if frames == 1 else common.repeat_interleave(views, dim=0))
         for layer in self.conv0[1:]:
             x = layer(x)
         for stack in self.convblocks:
@@ -94,13 +114,26 @@ class Block(nn.Module):
         flow, message, message_flow, local, local_flow, mask = self.conv_last(x).split(self.config.outputs, dim=1)
         return BlockOutput(flow, message, message_flow, local, local_flow, mask.sigmoid())
 
-    def _first(self, parts: list[Tensor | None], chosen: list[int], bias: Tensor | None) -> Tensor:
+    def _first(self, parts: list[Tensor | None], chosen: tuple[int, ...], bias: Tensor | None) -> Tensor:
         """The first convolution restricted to some parts of the input."""
+        x = torch.cat([parts[i] for i in chosen], dim=1)
+        if self._kernels is None:
+            return F.conv2d(x, self._kernel(chosen), bias, stride=2, padding=1)
+        if chosen not in self._kernels:
+            self._kernels[chosen] = self._kernel(chosen).contiguous(memory_format=torch.channels_last)
+        x = x.contiguous(memory_format=torch.channels_last)
+        return F.conv2d(x, self._kernels[chosen], bias, stride=2, padding=1)
+
+    def _kernel(self, chosen: tuple[int, ...]) -> Tensor:
         ends = list(accumulate(self.config.inputs))
         kernel = self.conv0[0].weight
         slices = [kernel[:, end - width : end] for end, width in zip(ends, self.config.inputs, strict=True)]
-        x = torch.cat([parts[i] for i in chosen], dim=1)
-        return F.conv2d(x, torch.cat([slices[i] for i in chosen], dim=1), bias, stride=2, padding=1)
+        return torch.cat([slices[i] for i in chosen], dim=1)
+
+
+def _over_views(x: Tensor) -> Tensor:
+    """The sum of (N, M, C, h, w) over M; adding views one by one is many times faster than a strided ``sum``."""
+    return reduce(torch.add, x.unbind(1))
 
 
 class Shader(nn.Module):
@@ -109,6 +142,12 @@ class Shader(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.decoder_blocks = nn.ModuleList(map(Block, shader_levels()))
+
+    def prepare(self) -> None:
+        """Suits the loaded network to processors, in place; its state dict fits no checkpoint after."""
+        self.to(memory_format=torch.channels_last)
+        for block, upwards in zip(self.decoder_blocks, UPWARDS, strict=True):
+            block.prepare(*upwards)
 
     def forward(
         self,
@@ -141,23 +180,25 @@ class Shader(nn.Module):
             out = block([flow, aim, own_colours, own_features, fused_flow, fused_colours, message, local], frames)
             size = sizes[level + 1]
             mask = resize(out.mask, size).unflatten(0, (frames, views))  # (N, M, 2 + C, h, w)
-            weight = mask.softmax(dim=1) * mask
-            carried = warp_groups(resize(out.message, size), rescale_flow(out.message_flow, size))
-            message = (weight[:, :, 2:] * carried.unflatten(0, (frames, views))).sum(1)  # (N, C, h, w)
+            # the softmax over views times the mask once more; masks are within (0, 1): nothing can overflow
+            weight = mask.exp()
+            weight = weight.div_(_over_views(weight)[:, None]).mul_(mask)
+            carried = warp(resize(out.message, size), rescale_flow(out.message_flow, size))
+            message = _over_views(carried.unflatten(0, (frames, views)).mul_(weight[:, :, 2:]))  # (N, C, h, w)
             if last and trace is None:
                 break
             flow = rescale_flow(out.flow if flow is None else out.flow + flow, size)
             own_colours = warp(resize(paint, size), flow)
             own_features = warp(sources[level + 1], flow) if level + 1 < len(sources) else None
             if not last:
-                local = warp_groups(resize(out.local, size), rescale_flow(out.local_flow, size))
-            fused_flow = (weight[:, :, :1] * flow.unflatten(0, (frames, views))).sum(1)
-            fused_colours = (weight[:, :, :1] * own_colours.unflatten(0, (frames, views))).sum(1)
+                local = warp(resize(out.local, size), rescale_flow(out.local_flow, size))
+            fused_flow = _over_views(weight[:, :, :1] * flow.unflatten(0, (frames, views)))
+            fused_colours = _over_views(weight[:, :, :1] * own_colours.unflatten(0, (frames, views)))
             if trace is not None:
                 by_view = [
                     None if x is None else x.unflatten(0, (frames, views))
                     for x in (flow, own_colours, own_features, None if last else local)
                 ]
-                fused_mask = weight[:, :, :1].sum(1)
+                fused_mask = _over_views(weight[:, :, :1])
                 trace.append(LevelTrace(by_view[0], mask, *by_view[1:], fused_flow, fused_mask, fused_colours, message))
         return message

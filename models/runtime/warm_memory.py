@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _TRIM, _MMAP = -1, -3  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
-_USUAL = 128 * 1024
+# Where glibc's own thresholds end in a process with large arrays; setting one stops them from growing by themselves.
+_USUAL_MMAP, _USUAL_TRIM = 32 << 20, 64 << 20
 _KEPT = 1 << 30
 _lock = threading.Lock()
 _inside = 0
@@ -46,6 +47,6 @@ def warm_memory(wanted: bool = True) -> Iterator[None]:
         with _lock:
             _inside -= 1
             if _inside == 0:
-                library.mallopt(_MMAP, _USUAL)
-                library.mallopt(_TRIM, _USUAL)
+                library.mallopt(_MMAP, _USUAL_MMAP)
+                library.mallopt(_TRIM, _USUAL_TRIM)
                 library.malloc_trim(0)

@@ -20,6 +20,7 @@ from models.runtime.cache import ModelCache, ModelSpec
 from models.runtime.errors import InputError
 from models.runtime.gpu import gpu
 from models.runtime.settings import Settings
+from models.runtime.warm_memory import warm_memory
 from models.runtime.weights import WeightsStore
 from pipelines.base import RunContext
 from pipelines.character.bodies import character_body, driving_body
@@ -88,8 +89,11 @@ def paint(
         device = next(network.parameters()).device
         parsed = _parsed(network, sheet, device)
         if previous:
-            return _steady(network, parsed, poses, detect, previous, list(before), device)
-        made = [_painted(network, parsed, poses[at : at + chunk], detect, device) for at in range(0, len(poses), chunk)]
+            with warm_memory(device.type == "cpu"):
+                return _steady(network, parsed, poses, detect, previous, list(before), device)
+        with warm_memory(device.type == "cpu"):
+            parts = range(0, len(poses), chunk)
+            made = [_painted(network, parsed, poses[at : at + chunk], detect, device) for at in parts]
         return np.concatenate(made)
 
     with torch.inference_mode():

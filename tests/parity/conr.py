@@ -15,7 +15,7 @@ from models.conr.checkpoint import PARTS
 from models.conr.config import PARSER, POSE_ENCODER
 from models.conr.network import Conr
 from models.conr.shader import LevelTrace
-from models.conr.warp import rescale_flow, warp, warp_groups
+from models.conr.warp import rescale_flow, warp
 from models.runtime.state_dict import load_strict
 from tests.parity.runner import Case, Check, absolute, kind
 from tests.parity.synth import synth_state
@@ -31,7 +31,7 @@ def _network(root: Path, seed: int) -> Conr:
         keys = json.loads((root / "conr" / "keys" / f"{part}.json").read_text(encoding="utf-8"))
         state = {name: _gain(part, name, value) for name, value in synth_state(keys, seed).items()}
         load_strict(getattr(network, part), state, part)
-    return network.eval()
+    return network.eval().prepared()
 
 
 def _gain(part: str, name: str, value: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ def warping(case: Case) -> Iterator[Check]:
     count = sum(1 for name in case.arrays if name.endswith(".x"))
     for index in range(count):
         x, flow = (torch.from_numpy(case[f"{index}.{name}"]) for name in ("x", "flow"))
-        yield absolute(f"{index}.out", warp_groups(x, flow), case[f"{index}.out"], 1e-5)
+        yield absolute(f"{index}.out", warp(x, flow), case[f"{index}.out"], 1e-5)
         if f"{index}.out_warp" in case:
             yield absolute(f"{index}.out_warp", warp(x, flow), case[f"{index}.out_warp"], 1e-5)
     flow = torch.from_numpy(case["rescale.in"])
