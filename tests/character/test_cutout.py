@@ -13,7 +13,6 @@ from models.runtime.settings import Limits
 from pipelines.character.cutout import KEEP, REMOVE, cut_out, has_alpha, with_rim
 from pipelines.character.drawing import read_figure
 from pipelines.character.figure import Figure, write_char_cfg
-from pipelines.character.joint_picture import joint_at, shown_scale, with_joints
 from tests.character import drawn
 
 PAPER = np.array([232, 226, 214])
@@ -125,11 +124,6 @@ def test_tiny_pictures_are_refused(tmp_path: Path, side: int) -> None:
         read_figure(drawing, None, None, Limits())
 
 
-def test_a_click_finds_its_joint() -> None:
-    figure = drawn.figure()
-    assert joint_at(figure, *(figure.at("left_hand") + 4)) == "left_hand"
-    assert joint_at(figure, 5, 395) == ""
-    picture = with_joints(figure.moved("root", 210, 236), "root")
-    assert max(picture.shape[:2]) == round(400 * shown_scale(figure.rgba.shape))
-    moved = figure.moved("hip", 210, 236)
+def test_root_and_hip_move_together() -> None:
+    moved = drawn.figure().moved("hip", 210, 236)
     assert tuple(moved.at("root")) == tuple(moved.at("hip")) == (210, 236)

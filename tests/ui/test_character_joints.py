@@ -6,22 +6,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import gradio as gr
 import numpy as np
+import pytest
 
 from models.runtime.settings import Settings
 from pipelines.base import Inputs
 from pipelines.character.cutout import KEEP, REMOVE
-from pipelines.character.figure import JOINT, read_char_cfg
+from pipelines.character.figure import JOINT, JOINTS, read_char_cfg
 from studio.services import Studio
-from studio.ui.tabs.character_joints import JointsPanel, first_drawing, strokes
+from studio.ui.tabs.character_joints import Fitting, JointsPanel, first_drawing, strokes
+from studio.ui.tabs.joint_handles import shown
 from tests.character import drawn
 
 
-class Click:
-    """A click at (x, y) of the picture on show."""
-
-    def __init__(self, x: float, y: float) -> None:
-        self.index = [x, y]
+def drag(joints: object, moved: str = "left_hand") -> gr.EventData:
+    """What the page sends when a joint is let go."""
+    return gr.EventData(None, {"joints": joints, "moved": moved})
 
 
 def test_finding_moving_and_handing_on(tmp_path: Path) -> None:
@@ -32,10 +33,16 @@ def test_finding_moving_and_handing_on(tmp_path: Path) -> None:
     cv2.imwrite(str(drawing), figure.rgba[..., [2, 1, 0, 3]])
     fitting, _, _, paper = panel._find([str(drawing)], None)
     assert paper.shape == figure.rgba.shape
-    hand = fitting.figure.at("left_hand")
-    chosen, _, _ = panel._click(fitting, Click(*((hand + 0.5) * 1.6)))
-    assert chosen.chosen == "left_hand"
-    moved, _, _ = panel._click(chosen, Click(500 * 0.96, 200))
+    page = shown(fitting.figure)
+    assert set(page["handles"]) | {"hip"} == set(page["joints"]) == set(JOINTS)
+    assert page["picture"].startswith("data:image/webp;base64,")
+    moved, words = panel._drag(fitting, drag({**page["joints"], "left_hand": [300.5, 125.5]}))
+    assert moved.figure.at("left_hand").tolist() == [300, 125]
+    assert moved.cut == fitting.cut and "left hand" in words
+    others = [n for n in JOINTS if n != "left_hand"]
+    assert all((moved.figure.at(n) == fitting.figure.at(n)).all() for n in others)
+    beyond, _ = panel._drag(fitting, drag({**page["joints"], "left_hand": [-900, 1e6]}))
+    assert beyond.figure.at("left_hand").tolist() == [-0.5, page["height"] - 0.5]
     joints, _ = read_char_cfg(moved.rig)
     assert np.abs(joints[JOINT["left_hand"]] - moved.figure.at("left_hand")).max() <= 0.5
     inputs = panel.apply(Inputs({"sheet": (drawing,)}), moved)
@@ -45,6 +52,14 @@ def test_finding_moving_and_handing_on(tmp_path: Path) -> None:
     assert panel.apply(other, moved) is other
     assert panel.apply(other, None) is other
     assert panel.apply(inputs, replace(moved, drawing=tmp_path / "x.png")) is inputs
+
+
+@pytest.mark.parametrize("sent", [None, [], {"root": [1, 2]}, {"root": "x"}, {n: [float("nan"), 0] for n in JOINTS}])
+def test_places_that_are_none_are_refused(tmp_path: Path, sent: object) -> None:
+    panel = JointsPanel(Studio(Settings.from_env({"STUDIO_WORKSPACE": str(tmp_path)})), lambda: None, "character")
+    fitting = Fitting(tmp_path / "x.png", figure=drawn.figure())
+    same, words = panel._drag(fitting, drag(sent))
+    assert same is fitting and "joint" in words.lower()
 
 
 def test_what_is_no_figure_is_said(tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
-"""The figure of a drawing, before it dances: cut out with a brush where needed, its joints seen and moved by clicks."""
+"""The figure of a drawing, before it dances: cut out with a brush where needed, its joints dragged into place."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,14 @@ from pipelines.base import Inputs
 from pipelines.character.cutout import KEEP, REMOVE, Segmenter, cut_out, has_alpha
 from pipelines.character.drawing import read_figure
 from pipelines.character.figure import Figure, write_char_cfg
-from pipelines.character.joint_picture import joint_at, shown_scale, with_joints
 from pipelines.media.image import read_image_rgba, write_image
 from studio.services import Studio
 from studio.ui import components as html
+from studio.ui.tabs.joint_handles import dragged, joint_handles, shown
 
 _KEEP_COLOUR, _REMOVE_COLOUR = "#22c55e", "#ef4444"
 _WAYS = [("Automatic", "auto"), ("From the border inwards", "border"), ("By colours", "colors"), ("A person", "person")]
-_HINT = "Click a joint, then click where it belongs. Red is the figure's right, blue its left."
+_HINT = "Drag a joint to where it belongs, or move it with the arrow keys. Red is the figure's right, blue its left."
 _BRUSH_SIDE = 900  # pixels of the longer side of the picture that is brushed on
 
 
@@ -36,7 +36,6 @@ class Fitting:
     cut: Path | None = None
     rig: Path | None = None
     figure: Figure | None = field(default=None, repr=False)
-    chosen: str = ""
 
 
 class JointsPanel:
@@ -51,9 +50,7 @@ class JointsPanel:
         with gr.Accordion("Figure and joints of a drawing", open=False, elem_id=f"{prefix}-figure") as self.box:
             self.text = html.block(html.note("Add a drawing, then look at the joints that are found in it."))
             self.look = gr.Button("Find the joints", elem_id=f"{prefix}-figure-find")
-            self.image = gr.Image(
-                show_label=False, interactive=False, height=460, visible=False, elem_id=f"{prefix}-figure-image"
-            )
+            self.handles = joint_handles(f"{prefix}-figure-joints")
             with gr.Accordion("Cut out by hand", open=False, elem_id=f"{prefix}-cutout"):
                 html.block(html.note("Brush green over what belongs to the figure, red over what does not."))
                 self.editor = gr.ImageEditor(
@@ -82,12 +79,12 @@ class JointsPanel:
 
     def wire(self, files: Component) -> None:
         """Connects the panel with the file field ``files``."""
-        shown = [self.fitting, self.image, self.text]
-        files.change(self._forget, None, [*shown, self.editor], **html.QUIET)
-        self.look.click(self._find, [files, self.fitting], [*shown, self.editor], **html.QUIET)
-        self.image.select(self._click, [self.fitting], shown, **html.QUIET)
+        outputs = [self.fitting, self.handles, self.text]
+        files.change(self._forget, None, [*outputs, self.editor], **html.QUIET)
+        self.look.click(self._find, [files, self.fitting], [*outputs, self.editor], **html.QUIET)
+        self.handles.input(self._drag, [self.fitting], [self.fitting, self.text], **html.QUIET)
         brushed = [files, self.editor, self.way, self.tolerance]
-        self.cut.click(self._cut, brushed, shown, **html.QUIET)
+        self.cut.click(self._cut, brushed, outputs, **html.QUIET)
 
     def apply(self, inputs: Inputs, fitting: Fitting | None) -> Inputs:
         """The inputs with the cut-out and the joints that were settled, where they are still about the same drawing."""
@@ -140,26 +137,23 @@ class JointsPanel:
         figure = fitting.figure
         cut = write_image(folder / f"{name}.png", figure.rgba) if new_cut else fitting.cut
         rig = write_char_cfg(folder / f"{name}.yaml", figure)
-        return Fitting(fitting.drawing, cut, rig, figure, fitting.chosen)
+        return Fitting(fitting.drawing, cut, rig, figure)
 
     @staticmethod
     def _shown(fitting: Fitting) -> Any:
-        return gr.update(value=with_joints(fitting.figure, fitting.chosen), visible=True)
+        return gr.update(value=shown(fitting.figure), visible=True)
 
-    def _click(self, fitting: Fitting | None, event: gr.SelectData) -> tuple[Any, ...]:
-        """The first click chooses a joint, the second places it."""
+    def _drag(self, fitting: Fitting | None, event: gr.EventData) -> tuple[Any, ...]:
+        """Joints were moved on the page."""
         if fitting is None or fitting.figure is None:
-            return fitting, gr.skip(), gr.skip()
-        figure = fitting.figure
-        x, y = ((float(n) + 0.5) / shown_scale(figure.rgba.shape) - 0.5 for n in event.index)
-        if not fitting.chosen:
-            chosen = joint_at(figure, x, y)
-            words = f"Now click where {chosen.replace('_', ' ')} belongs." if chosen else _HINT
-            fitting = Fitting(fitting.drawing, fitting.cut, fitting.rig, figure, chosen)
-            return fitting, self._shown(fitting), html.note(words)
-        moved = Fitting(fitting.drawing, fitting.cut, fitting.rig, figure.moved(fitting.chosen, x, y))
-        settled = self._settled(moved, new_cut=False)
-        return settled, self._shown(settled), html.note([f"Moved: {fitting.chosen.replace('_', ' ')}.", _HINT])
+            return fitting, gr.skip()
+        try:
+            figure = dragged(fitting.figure, getattr(event, "joints", None))
+        except StudioError as error:
+            return fitting, html.note(error.message, "bad")
+        settled = self._settled(replace(fitting, figure=figure), new_cut=False)
+        moved = str(getattr(event, "moved", "")).replace("_", " ")
+        return settled, html.note([f"Moved: {moved}.", _HINT])
 
     def _cut(self, files: Sequence[str] | None, editor: dict | None, way: str, tolerance: float) -> tuple[Any, ...]:
         drawing = first_drawing(files)
