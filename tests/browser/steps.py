@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -62,3 +63,17 @@ def wait_for_drawing(page: Page, least: int = 500, seconds: int = 20) -> int:
             break
         page.wait_for_timeout(500)
     return found
+
+
+def install_weights(page: Page, name: str, path: Path) -> None:
+    """Chooses an entry of the Models tab and a file, and asks for the check."""
+    field = page.locator("#models-target input")
+    field.click()
+    field.fill(f"({name})")
+    page.get_by_role("option").filter(has_text=f"({name})").first.click()
+    clear = page.locator("#models-file button[aria-label='Clear']")
+    if clear.count():
+        clear.click()
+    page.set_input_files("#models-file input[type=file]", str(path))
+    page.locator("#models-file .file-preview").wait_for(timeout=60_000)
+    page.locator("#models-install").click()

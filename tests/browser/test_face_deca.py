@@ -53,13 +53,13 @@ def test_files_are_installed_on_the_page_and_drive_the_tab(server, open_page, ma
     page.locator("#models-table", has_text="DECA networks").wait_for()
     bad = tmp_path / "generic_model.pkl"
     bad.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
-    install(page, "flame-2020", bad)
+    steps.install_weights(page, "flame-2020", bad)
     page.get_by_text("Not installed").first.wait_for()
     page.reload()
     steps.tab(page, "Models")
     page.locator("#models-table", has_text="DECA networks").wait_for()
     for name, path in made.items():
-        install(page, name, path)
+        steps.install_weights(page, name, path)
         page.locator("#models-news", has_text=f"{TITLES[name]} passed every check").wait_for(timeout=90_000)
     page.reload()
     page.locator("#face-engine-line", has_text=re.compile(r"^\s*DECA")).wait_for()
@@ -75,17 +75,3 @@ def test_files_are_installed_on_the_page_and_drive_the_tab(server, open_page, ma
     record = server.get(f"/v1/runs/{run_id}")["run"]
     assert record["engine"] == "deca"
     assert {"head", "detail", "deca", "posable"} <= {o["role"] for o in record["outputs"]}
-
-
-def install(page, name: str, path: Path) -> None:
-    """Chooses an entry and a file, and asks for the check."""
-    field = page.locator("#models-target input")
-    field.click()
-    field.fill(f"({name})")
-    page.get_by_role("option").filter(has_text=f"({name})").first.click()
-    clear = page.locator("#models-file button[aria-label='Clear']")
-    if clear.count():
-        clear.click()
-    page.set_input_files("#models-file input[type=file]", str(path))
-    page.locator("#models-file .file-preview").wait_for(timeout=60_000)
-    page.locator("#models-install").click()
