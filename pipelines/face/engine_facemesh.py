@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -101,8 +102,9 @@ class FacemeshEngine:
             for track in found:
                 yield Progress("texture", len(self.heads), None, f"Face {len(self.heads) + 1}")
                 heads.append(self._head(photo, track.points[0], lens))
+                self.state.outputs += self._write_head(heads[-1])
                 self.ctx.check()
-            self._pictures(photo, lens, heads, path.name, index)
+            self.state.outputs += self._pictures(photo, lens, heads, path.name, index)
             yield Preview("head", f"face_{heads[0].number:02d}.glb", "model3d")
         if not self.heads:
             raise InputError("No face was found in these photos; use pictures in which a face is in sight")
@@ -114,7 +116,7 @@ class FacemeshEngine:
 
     def _head(self, photo: Image, landmarks: NDArray[np.floating], lens: FaceLens,
               clip: Performance | None = None) -> Head:  # fmt: skip
-        """Measures, paints and writes one head."""
+        """Measures and paints one head; ``_write_head`` writes it."""
         number = len(self.heads) + 1
         mask = person_mask(self.networks, photo, landmarks)
         fit = fit_head(landmarks, lens, self.pupils)
@@ -131,25 +133,32 @@ class FacemeshEngine:
         head = Head(number, landmarks, fit, texture, rest, expression)
         self.heads.append(head)
         self._remark(head, photo)
-        folder, stem = self.ctx.out_dir, f"face_{number:02d}"
-        vertices = fit.vertices()
-        exports.write_head(folder / f"{stem}.glb", None, vertices, texture)
-        self._add("head", f"{stem}.glb", "model3d", f"Head {number} (GLB)")
-        for path in exports.write_head_obj(folder / f"{stem}.obj", vertices, texture):
-            role = {".obj": "mesh", ".png": "texture"}.get(path.suffix, "material")
-            title = {".obj": "OBJ", ".png": "texture", ".mtl": "OBJ material"}[path.suffix]
-            self._add(role, path.name, "image" if path.suffix == ".png" else "data", f"Head {number} ({title})")
+        self.told.append({"number": number, **exports.parameters(fit, lens, expression)})
+        return head
+
+    def _write_head(self, head: Head) -> list[Output]:
+        folder, stem, fit = self.ctx.out_dir, f"face_{head.number:02d}", head.fit
+        title, vertices = f"Head {head.number}", fit.vertices()
+        exports.write_head(folder / f"{stem}.glb", None, vertices, head.texture)
+        made = [Output("head", f"{stem}.glb", "model3d", f"{title} (GLB)")]
+        kinds = {
+            ".obj": ("mesh", "data", "OBJ"),
+            ".png": ("texture", "image", "texture"),
+            ".mtl": ("material", "data", "OBJ material"),
+        }
+        for path in exports.write_head_obj(folder / f"{stem}.obj", vertices, head.texture):
+            role, kind, what = kinds[path.suffix]
+            made.append(Output(role, path.name, kind, f"{title} ({what})"))
         for role, points, what in (
-            ("kpt2d", landmarks[:, :2], "landmarks in the photo, pixels"),
+            ("kpt2d", head.landmarks[:, :2], "landmarks in the photo, pixels"),
             ("kpt3d", fit.camera, "landmarks in space, metres before the camera"),
         ):
             deca_files.write_points(folder / f"{stem}_{role}.txt", points)
-            self._add(role, f"{stem}_{role}.txt", "text", f"Head {number} ({what})")
-        posable = exports.posable(number, fit, rest, expression, texture)
-        path = posable.save(folder / FOLDER / f"{stem}.npz")
-        self._add("posable", path.relative_to(folder).as_posix(), "data", f"Head {number} (to pose again, NPZ)")
-        self.told.append({"number": number, **exports.parameters(fit, lens, expression)})
-        return head
+            made.append(Output(role, f"{stem}_{role}.txt", "text", f"{title} ({what})"))
+        path = exports.posable(head.number, fit, head.rest, head.expression, head.texture).save(
+            folder / FOLDER / f"{stem}.npz"
+        )
+        return [*made, Output("posable", path.relative_to(folder).as_posix(), "data", f"{title} (to pose again, NPZ)")]
 
     def _remark(self, head: Head, photo: Image) -> None:
         x, y = head.landmarks[:, 0], head.landmarks[:, 1]
@@ -161,7 +170,7 @@ class FacemeshEngine:
         if abs(head.fit.angles[0]) > PROFILE:
             self.state.warnings.append(f"Face {head.number} is seen from the side; its far side is mirrored")
 
-    def _pictures(self, photo: Image, lens: FaceLens, heads: list[Head], name: str, index: int) -> None:
+    def _pictures(self, photo: Image, lens: FaceLens, heads: list[Head], name: str, index: int) -> list[Output]:
         """The shown photo with its render, landmarks and depth, view by view."""
         shown, small, factor = exports.shown_copy(photo, lens)
         drawn = shown
@@ -178,11 +187,13 @@ class FacemeshEngine:
             "depth": exports.depth_picture(shown, small, [h.fit for h in heads]),
             "turned": turned,
         }
+        made = []
         for role, picture in pictures.items():
             path = f"{role}/{index:04d}.jpg"
             (self.ctx.out_dir / role).mkdir(exist_ok=True)
             write_image(self.ctx.out_dir / path, picture)
-            self._add(role, path, "image", f"{role.capitalize()}: {name}")
+            made.append(Output(role, path, "image", f"{role.capitalize()}: {name}"))
+        return made
 
     def _write_parameters(self) -> None:
         face = canonical_face()
@@ -228,20 +239,26 @@ class FacemeshEngine:
         found = choose_faces(measurement, self.options.faces, self.options.face_number)
         fps = probe(path, self.ctx.settings.limits).fps
         clips = self._performances(path, measurement)
-        for index, (track, clip) in enumerate(zip(found, clips, strict=True)):
-            yield Progress("texture", index, len(found), f"Face {index + 1}")
-            start = float(clip.times[clip.best])
-            photo = next(iter(VideoReader(path, self.ctx.settings.limits, times=[start]))).rgb
-            lens = self._lens(photo, None)
-            head = self._head(photo, track.points[clip.best], lens, clip)
-            self._pictures(photo, lens, [head], f"{path.name} at {start:.2f} s", index)
-            unseen = int((~clip.seen).sum())
-            if unseen:
-                self.state.warnings.append(f"Face {head.number} is out of sight in {unseen} of {clip.count} frames")
-            self.ctx.check()
-        if self.options.expression:
-            for head, clip in zip(self.heads, clips, strict=True):
-                yield from self._animate(head, clip, fps, path)
+        place, stills = len(self.state.outputs), []
+        # The files of the still heads are written while the animation is drawn.
+        with ThreadPoolExecutor(max_workers=1) as files:
+            for index, (track, clip) in enumerate(zip(found, clips, strict=True)):
+                yield Progress("texture", index, len(found), f"Face {index + 1}")
+                start = float(clip.times[clip.best])
+                photo = next(iter(VideoReader(path, self.ctx.settings.limits, times=[start]))).rgb
+                lens = self._lens(photo, None)
+                head = self._head(photo, track.points[clip.best], lens, clip)
+                name = f"{path.name} at {start:.2f} s"
+                stills.append(files.submit(self._write_head, head))
+                stills.append(files.submit(self._pictures, photo, lens, [head], name, index))
+                unseen = int((~clip.seen).sum())
+                if unseen:
+                    self.state.warnings.append(f"Face {head.number} is out of sight in {unseen} of {clip.count} frames")
+                self.ctx.check()
+            if self.options.expression:
+                for head, clip in zip(self.heads, clips, strict=True):
+                    yield from self._animate(head, clip, fps, path)
+            self.state.outputs[place:place] = [made for still in stills for made in still.result()]
         self.state.summary |= {"frames": measurement.frames, "measured_before": measurement.cached}
 
     def _animate(self, head: Head, clip: Performance, fps: Fraction, sound: Path | None) -> Iterator[Event]:
