@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ from pipelines.face.state import FaceState
 from pipelines.face.texture import bake
 from pipelines.media.image import exif_focal_px, read_image, write_image
 from pipelines.media.sniff import sniff
-from pipelines.media.video import BackgroundWriter, VideoReader, VideoWriter, probe
+from pipelines.media.video import BackgroundWriter, VideoReader, VideoWriter, in_order, probe
 from pipelines.tracking.face_measure import Measurement, choose_faces, measure_photo, measure_video
 from pipelines.tracking.networks import BlazeNetworks
 
@@ -289,9 +291,10 @@ class FacemeshEngine:
             ) as video,
             BackgroundWriter(video.write, depth=4) as encoder,
         ):
-            for i, moved in enumerate(head.rest.moving(clip.weights)):
-                turn = clip.rotations[i] if self.options.head_motion else None
-                encoder.put(exports.head_picture(moved, head.texture, turn, CLIP_SIDE))
+            turns = clip.rotations if self.options.head_motion else repeat(None)
+            frames = zip(head.rest.moving(clip.weights), turns, strict=False)
+            for i, picture in enumerate(in_order(partial(_clip_picture, head.texture), frames)):
+                encoder.put(picture)
                 if i % REPORT == 0:
                     yield Progress("animate", i, clip.count, "Drawing the head")
                     self.ctx.check()
@@ -331,6 +334,11 @@ class FacemeshEngine:
             clip.times, clip.seen, weights, clip.rotations, clip.places, head.rest, clip.best
         )  # fmt: skip
         yield from self._animate(head, worn_clip, probe(driver, self.ctx.settings.limits).fps, driver)
+
+
+def _clip_picture(texture: Image, posed: tuple[NDArray[np.floating], NDArray[np.floating] | None]) -> Image:
+    """One frame of the animated head: its vertices (V, 3) and, where it turns, its rotation (3, 3)."""
+    return exports.head_picture(posed[0], texture, posed[1], CLIP_SIDE, shared=False)
 
 
 def _frames(clip: Performance, kept: NDArray[np.bool_]) -> Performance:

@@ -73,11 +73,11 @@ def write_head_obj(path: Path, vertices: NDArray[np.floating], texture: Image) -
 
 
 def head_picture(vertices: NDArray[np.floating], texture: Image, turn: NDArray[np.floating] | None = None,
-                 size: int = VIEW, samples: int = 2) -> Image:  # fmt: skip
+                 size: int = VIEW, samples: int = 2, shared: bool = True) -> Image:  # fmt: skip
     """A head by itself, from the front or with the rotation (3, 3) from head to camera axes."""
     face = canonical_face()
     rotation = FACING if turn is None else np.asarray(turn, np.float64)
-    return portrait(vertices, face.faces, face.uv, texture, FRAME, rotation, size, samples, closed=True)
+    return portrait(vertices, face.faces, face.uv, texture, FRAME, rotation, size, samples, True, shared)
 
 
 def posable(number: int, fit: HeadFit, rest: RestingFace, weights: NDArray[np.floating], texture: Image) -> PosableHead:

@@ -128,10 +128,11 @@ def portrait(
     size: int,
     samples: int,
     closed: bool = False,
+    shared: bool = True,
 ) -> Image:
     """A textured head (V, 3) by itself, in a camera that looks at the middle of ``frame``.
 
-    ``closed`` as in ``TexturedMesh``.
+    ``closed`` and ``shared`` as in ``TexturedMesh``.
     """
     middle, span = frame
     extrinsics = np.eye(4)
@@ -140,4 +141,4 @@ def portrait(
     focal = size * DISTANCE / (span * MARGIN)
     K = np.array([[focal, 0, (size - 1) / 2], [0, focal, (size - 1) / 2], [0, 0, 1.0]])
     camera = Camera(extrinsics, K, size, size)
-    return TexturedMesh(faces, uv, texture, closed).draw(vertices, camera, GREY, samples)
+    return TexturedMesh(faces, uv, texture, closed).draw(vertices, camera, GREY, samples, shared)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextvars
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from models.runtime.errors import LimitExceeded
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 _POLL_SECONDS = 0.1
 _JOIN_SECONDS = 10.0
@@ -85,6 +88,22 @@ def prefetch(source: Iterable[T], depth: int = 4, stall_seconds: float | None = 
         stop.set()
         if not stalled:
             thread.join(_JOIN_SECONDS)
+
+
+def in_order(work: Callable[[T], R], items: Iterable[T], workers: int = 2) -> Iterator[R]:
+    """``work(item)`` of every item in order, done by ``workers`` threads that keep a little ahead of the reader."""
+    with ThreadPoolExecutor(workers, "in-order") as pool:
+        waiting: deque[Future[R]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(contextvars.copy_context().run, work, item))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 class BackgroundWriter(Generic[T]):

@@ -16,10 +16,10 @@ from models.runtime.errors import InputError
 from models.runtime.settings import Limits
 from pipelines.media.container import VIDEO_ADVICE
 from pipelines.media.decode import HIGHEST_RATE, Orientation, Source, open_video
-from pipelines.media.queues import BackgroundWriter, prefetch
+from pipelines.media.queues import BackgroundWriter, in_order, prefetch
 from pipelines.media.writer import VideoWriter
 
-__all__ = ["BackgroundWriter", "Frame", "VideoInfo", "VideoReader", "VideoWriter", "prefetch", "probe"]
+__all__ = ["BackgroundWriter", "Frame", "VideoInfo", "VideoReader", "VideoWriter", "in_order", "prefetch", "probe"]
 
 _TIME_EPS = 1e-4
 _FAR_SECONDS = 2.0  # beyond this it pays to jump instead of decoding what lies between

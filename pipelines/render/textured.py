@@ -226,8 +226,13 @@ class TexturedMesh:
         camera: Camera,
         background: tuple[int, int, int] = (255, 255, 255),
         samples: int = 2,
+        shared: bool = True,
     ) -> Image:
-        """The mesh with vertices (V, 3) in the world, (H, W, 3) uint8; ``samples`` per pixel and axis."""
+        """The mesh with vertices (V, 3) in the world, (H, W, 3) uint8; ``samples`` per pixel and axis.
+
+        ``shared`` gives every processor a part of the picture; without it the calling thread draws all of it, which is
+        better where several pictures are drawn at once.
+        """
         height, width = camera.height, camera.width
         K = resize_intrinsics(camera.intrinsics, samples, samples)
         seen = transform_points(camera.extrinsics, np.asarray(vertices, np.float64)) @ K.T
@@ -240,7 +245,6 @@ class TexturedMesh:
         out[:] = np.broadcast_to(np.asarray(background, np.uint8), (width, 3)).copy()  # whole rows: 50 times as quick
         texture = np.ascontiguousarray(self.texture[..., :3])
         planes = _planes(corners, self._texels, self.closed)
-        pool = _threads()
         edges = np.linspace(0, height, min(_BANDS * _WORKERS, height) + 1).astype(int).tolist()
 
         def band(rows: tuple[int, int]) -> None:
@@ -251,5 +255,8 @@ class TexturedMesh:
             _cover(planes, first * samples, stop * samples, triangle, nearness, spans)
             _paint(planes, texture, samples, first, triangle, spans, out)
 
-        list(pool.map(band, pairwise(edges)))
+        if shared:
+            list(_threads().map(band, pairwise(edges)))
+        else:
+            band((0, height))
         return out

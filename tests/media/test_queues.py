@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from models.runtime.errors import LimitExceeded
-from pipelines.media.queues import BackgroundWriter, prefetch
+from pipelines.media.queues import BackgroundWriter, in_order, prefetch
 
 
 def ours() -> list[threading.Thread]:
@@ -162,3 +162,28 @@ class TestBackgroundWriter:
         release.set()
         blocked.join(5)
         writer.close()
+
+
+def test_work_shared_by_threads_comes_in_order_and_not_far_ahead() -> None:
+    taken = []
+
+    def numbers() -> Iterator[int]:
+        for n in range(12):
+            taken.append(n)
+            yield n
+
+    def slow_if_even(n: int) -> int:
+        time.sleep(0.01 * (n % 2 == 0))
+        return n * n
+
+    results = in_order(slow_if_even, numbers())
+    assert next(results) == 0
+    assert len(taken) <= 4
+    assert list(results) == [n * n for n in range(1, 12)]
+
+
+def test_what_shared_work_raises_comes_out() -> None:
+    results = in_order(lambda n: 1 // n, [2, 1, 0, 1])
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
