@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from models.talking.phones import Phone, number_words, spelled_sounds, spoken_words
 from pipelines.talk.schedule import back_and_forth, frame_count
 from pipelines.talk.spectrum import analyse
+from pipelines.talk.speech import ENVELOPE_STEPS, envelope_of
 from pipelines.talk.visemes import mouth_curves, silent
 from pipelines.talk.voice_activity import find_speech
 from tests.talk.conftest import RATE, babble
@@ -41,6 +42,21 @@ def test_speech_is_told_from_music_noise_and_silence() -> None:
 def test_any_length_of_sound(count: int) -> None:
     spectrum = analyse(np.zeros(count, np.float32))
     assert len(spectrum.bands) == len(spectrum.speech_power) == max(1, count // 160)
+
+
+def test_windows_do_not_depend_on_where_blocks_end() -> None:
+    """The 3000 frames of a block and the next block's first ones are those of the sound around them."""
+    sound = np.random.default_rng(0).normal(0, 0.1, 3100 * 160).astype(np.float32)
+    whole, part = analyse(sound), analyse(sound[2900 * 160 :])
+    np.testing.assert_allclose(whole.bands[2910:3090], part.bands[10:190], atol=1e-5)
+
+
+@given(st.integers(0, 20_000))
+def test_the_envelope_reaches_as_far_as_the_sound(count: int) -> None:
+    sound = np.linspace(-1.0, 0.5, count, dtype=np.float32)
+    envelope = envelope_of(sound)
+    assert len(envelope) <= ENVELOPE_STEPS
+    assert count == 0 or envelope.max() == 1.0
 
 
 def _curves(phones: list[Phone], seconds: float = 2.0):

@@ -161,6 +161,23 @@ def test_a_damaged_voice_is_refused(talk: Callable, portrait: Path, tmp_path: Pa
         talk(portrait, broken)
 
 
+def test_a_voice_that_breaks_off_is_used_or_refused(
+    talk: Callable, ctx: RunContext, portrait: Path, voice: Path, tmp_path: Path
+) -> None:
+    """An MP3 has its first half; an M4A whose index is at its end has nothing."""
+    for ending in ("mp3", "m4a"):
+        whole, half = tmp_path / f"whole.{ending}", tmp_path / f"half.{ending}"
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-i", str(voice), str(whole)]
+        subprocess.run(command, check=True)
+        half.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+        if ending == "mp3":
+            talk(portrait, half, **PLAIN)
+            assert 20 <= probe(ctx.out_dir / "talk.mp4", ctx.settings.limits).frames <= 30
+        else:
+            with pytest.raises(InputError, match=r"half\.m4a"):
+                talk(portrait, half, **PLAIN)
+
+
 def test_memory_stays_flat(talk: Callable, ctx: RunContext, portrait: Path, tmp_path: Path) -> None:
     """Four times the voice on a looped clip costs hardly more memory."""
     import tracemalloc
