@@ -57,17 +57,22 @@ def refine_by_heatmap(points: np.ndarray, logits: np.ndarray) -> tuple[np.ndarra
     height, width, count = logits.shape
     out, peaks = points.copy(), np.zeros(count)
     column, row = np.floor(points * (width, height)).astype(int).T
-    for k in range(count):
-        if not (0 <= column[k] < width and 0 <= row[k] < height):
+    whole = (column >= REFINE_REACH) & (column < width - REFINE_REACH) & (row >= REFINE_REACH)
+    whole &= row < height - REFINE_REACH
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    # Windows that lie whole within the map are read together, those cut by its edge one by one.
+    for ids in (np.flatnonzero(whole), *np.flatnonzero(inside & ~whole)[:, None]):
+        if not len(ids):
             continue
-        x0, y0 = max(0, column[k] - REFINE_REACH), max(0, row[k] - REFINE_REACH)
-        window = sigmoid(logits[y0 : row[k] + REFINE_REACH + 1, x0 : column[k] + REFINE_REACH + 1, k])
-        peaks[k] = window.max()
-        if peaks[k] < REFINE_MINIMUM:
-            continue
-        mass = window.sum()
-        out[k, 0] = (window.sum(axis=0) @ np.arange(x0, x0 + window.shape[1])) / mass / width
-        out[k, 1] = (window.sum(axis=1) @ np.arange(y0, y0 + window.shape[0])) / mass / height
+        x0, y0 = np.maximum(column[ids] - REFINE_REACH, 0), np.maximum(row[ids] - REFINE_REACH, 0)
+        x = x0[:, None] + np.arange(min(column[ids[0]] + REFINE_REACH + 1, width) - x0[0])
+        y = y0[:, None] + np.arange(min(row[ids[0]] + REFINE_REACH + 1, height) - y0[0])
+        windows = sigmoid(logits[y[:, :, None], x[:, None], ids[:, None, None]])
+        peaks[ids] = windows.max(axis=(1, 2))
+        mass = windows.reshape(len(ids), -1).sum(axis=1)
+        centre = np.stack([(windows.sum(axis=1) * x).sum(axis=1), (windows.sum(axis=2) * y).sum(axis=1)], axis=1)
+        moved = peaks[ids] >= REFINE_MINIMUM
+        out[ids[moved], :2] = (centre / mass[:, None] / (width, height))[moved]
     return out, peaks
 
 

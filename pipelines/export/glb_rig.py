@@ -11,6 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from models.geometry.rotations import matrix_to_quaternion, wxyz_to_xyzw
+from models.runtime.threads import one_thread
 from pipelines.export.glb import GlbBuilder
 
 _INFLUENCES = 4  # joints per vertex that every viewer supports
@@ -103,11 +104,7 @@ class Clip:
 
     def rotate(self, node: int, times: ArrayLike, rotations: ArrayLike) -> None:
         """Rotation matrices (T, 3, 3) of one node relative to its parent."""
-        q = matrix_to_quaternion(torch.from_numpy(np.array(rotations, dtype=np.float64)))
-        xyzw = wxyz_to_xyzw(q).numpy()
-        turned = np.cumprod(np.where((xyzw[1:] * xyzw[:-1]).sum(axis=1) < 0, -1.0, 1.0))
-        xyzw[1:] *= turned[:, None]  # the same rotations with neighbours on one side, for blending between them
-        self._track(node, "rotation", times, xyzw)
+        self._track(node, "rotation", times, _quaternions(rotations))
 
     def move(self, node: int, times: ArrayLike, positions: ArrayLike) -> None:
         """Translations (T, 3) of one node relative to its parent."""
@@ -121,8 +118,19 @@ class Clip:
         self, skeleton: Skeleton, times: ArrayLike, rotations: ArrayLike, translation: ArrayLike | None = None
     ) -> None:
         """A whole skeleton: local rotations (T, J, 3, 3) and the root's shift from its rest position (T, 3)."""
-        table = np.asarray(rotations)
+        table = _quaternions(rotations)
         for joint, node in enumerate(skeleton.nodes):
-            self.rotate(node, times, table[:, joint])
+            self._track(node, "rotation", times, table[:, joint])
         if translation is not None:
             self.move(skeleton.nodes[0], times, skeleton.joints[0] + np.asarray(translation, dtype=np.float64))
+
+
+def _quaternions(rotations: ArrayLike) -> NDArray[np.float64]:
+    """Rotation matrices (T, ..., 3, 3) as quaternions (T, ..., 4) xyzw, those that follow one another on one side, for
+    blending between them."""
+    with one_thread():
+        q = matrix_to_quaternion(torch.from_numpy(np.array(rotations, dtype=np.float64)))
+        xyzw = wxyz_to_xyzw(q).numpy()
+    turned = np.cumprod(np.where((xyzw[1:] * xyzw[:-1]).sum(axis=-1) < 0, -1.0, 1.0), axis=0)
+    xyzw[1:] *= turned[..., None]
+    return xyzw
