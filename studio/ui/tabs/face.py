@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.data_classes import FileData
 
 from models.runtime.errors import StudioError
 from pipelines.base import Inputs, RunContext
@@ -38,6 +39,11 @@ def examples() -> list[Example]:
         return []
     portrait = Path(skimage.origin).parent / "data" / "astronaut.png"
     return [Example("Astronaut", "a photo", (portrait,), portrait)] if portrait.is_file() else []
+
+
+def _as_recorded(file: FileData | None) -> str | None:
+    """A recording as the browser sent it. It has no sound: what would take that out of it needs an ffmpeg program."""
+    return file.path if file else None
 
 
 def _taken(file: str | None) -> Any:
@@ -96,6 +102,7 @@ class FaceTab(PipelineTab):
                     height=260,
                     elem_id=f"{self.id}-recording",
                 )
+                self.recording.preprocess = _as_recorded
         with gr.Accordion("Take over an expression", open=False):
             self.driver = gr.File(
                 label="Photo or video whose expression the first head takes",
