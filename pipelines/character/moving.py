@@ -46,7 +46,8 @@ def resolve(files: MotionFiles, options: CharacterOptions, ctx: RunContext) -> G
         made = Moving(bvh_motion(read_bvh(files.paths[0]), files.paths[0].name))
     else:
         made = yield from _followed(files.paths[0], options, ctx)
-    motion = _cut(made.motion, options.range.start, options.range.end)
+    followed = files.kind == "video"  # only the chosen part of it
+    motion = _cut(made.motion, *((0.0, 0.0) if followed else (options.range.start, options.range.end)))
     if options.output.fps and abs(options.output.fps - motion.fps) > 1e-3:
         motion = resampled(motion, options.output.fps)
     face = options.view.face_camera
@@ -101,11 +102,12 @@ def resampled(motion: Motion, fps: float) -> Motion:
 
 
 def _followed(video: Path, options: CharacterOptions, ctx: RunContext) -> Generator[Event, None, Moving]:
-    """Lets the Body pipeline follow the people in a video and takes one person's motion."""
+    """Lets the Body pipeline follow the people in the chosen part of a video and takes one person's motion."""
     body = registry.get("body")
     folder = ctx.out_dir / "body"
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = body.options.model_validate({"show": {"side_view": False}})
+    part = {"start": options.range.start, "end": options.range.end}
+    chosen = body.options.model_validate({"show": {"side_view": False}, "range": part})
     steps = run(body, Inputs({"video": (video,)}), chosen, replace(ctx, out_dir=folder))
     result: Result | None = None
     while result is None:

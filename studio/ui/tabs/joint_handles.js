@@ -25,8 +25,8 @@ function draw() {
   parts = {};
   const bones = made(stage, "g", { class: "joint-bones" });
   for (const [name, parent] of Object.entries(shown.parents)) {
-    const pair = ["joint-bone-rim", "joint-bone"].map((kind) => made(bones, "line", { class: kind }));
-    parts[name] = { parent, bones: parent ? pair : [] };
+    const kinds = parent ? ["joint-bone-rim", "joint-bone"] : [];
+    parts[name] = { parent, bones: kinds.map((kind) => made(bones, "line", { class: kind })) };
   }
   for (const name of shown.handles) {
     const words = name.replace("_", " ");
