@@ -35,7 +35,7 @@ from pipelines.tracking.networks import BlazeNetworks
 Image = NDArray[np.uint8]
 CUT_BY_BORDER = 0.06  # share of landmarks outside the picture from which it is told
 SMALL = 60.0  # pixels of height below which it is told
-PROFILE = 55.0  # degrees
+PROFILE = 45.0  # degrees; the landmarks of a full profile say little more than 50
 TURN_VIEWS = (-40, 0, 40)
 CLIP_SIDE = 512
 REPORT = 5

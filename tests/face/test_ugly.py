@@ -13,6 +13,7 @@ from models.runtime.errors import InputError
 from pipelines.base import Inputs, Result, RunContext, run
 from pipelines.face.options import FaceOptions
 from pipelines.face.pipeline import FacePipeline
+from pipelines.face.repose import Look, PosableHead
 from pipelines.media.image import write_image
 from pipelines.media.video import VideoWriter
 from pipelines.tracking.face_measure import Measurement, measure_photo, measure_video, steadied
@@ -66,6 +67,17 @@ def test_photo_gives_one_head(
     result = done(path, context)
     assert result.summary["heads"] == 1
     assert told in " ".join(result.warnings)
+
+
+def test_profile_is_told_or_refused_in_words(face: np.ndarray, context: RunContext, tmp_path: Path) -> None:
+    done(write_image(tmp_path / "front.png", face), context)
+    head = PosableHead.load(context.out_dir / "heads" / "face_01.npz")
+    for yaw in (-70, 70):
+        result = done(write_image(tmp_path / f"{yaw}.png", head.picture(Look(yaw=yaw), 480, 2)), context)
+        assert result.summary["heads"] == 1
+        assert "seen from the side" in " ".join(result.warnings)
+    with pytest.raises(InputError, match="No face was found"):
+        done(write_image(tmp_path / "back.png", head.picture(Look(yaw=150), 480, 2)), context)
 
 
 def test_turned_by_its_tag_like_upright(face: np.ndarray, context: RunContext, tmp_path: Path) -> None:
