@@ -77,7 +77,7 @@ def head_picture(vertices: NDArray[np.floating], texture: Image, turn: NDArray[n
     """A head by itself, from the front or with the rotation (3, 3) from head to camera axes."""
     face = canonical_face()
     rotation = FACING if turn is None else np.asarray(turn, np.float64)
-    return portrait(vertices, face.faces, face.uv, texture, FRAME, rotation, size, samples, True, shared)
+    return portrait(vertices, face.faces, face.uv, texture, FRAME, rotation, size, samples, shared)
 
 
 def posable(number: int, fit: HeadFit, rest: RestingFace, weights: NDArray[np.floating], texture: Image) -> PosableHead:

@@ -88,8 +88,7 @@ class PosableHead:
 
     def picture(self, look: Look, size: int = 480, samples: int = 1) -> Image:
         """The head alone (size, size, 3) as seen with a look; ``samples`` per pixel and axis."""
-        closed = self.engine == "facemesh"
-        place = (self.frame, look.rotation, size, samples, closed)
+        place = (self.frame, look.rotation, size, samples)
         return portrait(self.posed(look), self.faces, self.uv, self.texture, *place)
 
     def save(self, path: Path) -> Path:
@@ -127,12 +126,11 @@ def portrait(
     rotation: Floats,
     size: int,
     samples: int,
-    closed: bool = False,
     shared: bool = True,
 ) -> Image:
     """A textured head (V, 3) by itself, in a camera that looks at the middle of ``frame``.
 
-    ``closed`` and ``shared`` as in ``TexturedMesh``.
+    ``shared`` as in ``TexturedMesh.draw``.
     """
     middle, span = frame
     extrinsics = np.eye(4)
@@ -141,4 +139,4 @@ def portrait(
     focal = size * DISTANCE / (span * MARGIN)
     K = np.array([[focal, 0, (size - 1) / 2], [0, focal, (size - 1) / 2], [0, 0, 1.0]])
     camera = Camera(extrinsics, K, size, size)
-    return TexturedMesh(faces, uv, texture, closed).draw(vertices, camera, GREY, samples, shared)
+    return TexturedMesh(faces, uv, texture).draw(vertices, camera, GREY, samples, shared)

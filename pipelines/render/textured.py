@@ -34,8 +34,8 @@ def _threads() -> ThreadPoolExecutor:
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
-def _planes(corners, uv, cull):  # pragma: no cover - compiled
-    """What the visible triangles need per sample: (N, 17) float32.
+def _planes(corners, uv):  # pragma: no cover - compiled
+    """What the triangles before the camera need per sample: (N, 17) float32.
 
     corners (F, 3, 3) pixels and 1 / depth. Columns: the first corner's place; its 1 / depth, u / depth and v / depth,
     each with its steps along x and y; the steps of the weights of corners 1 and 2; the least and greatest y.
@@ -46,7 +46,7 @@ def _planes(corners, uv, cull):  # pragma: no cover - compiled
         x0, y0, z0 = corners[f, 0, 0], corners[f, 0, 1], corners[f, 0, 2]
         x1, y1, x2, y2 = corners[f, 1, 0] - x0, corners[f, 1, 1] - y0, corners[f, 2, 0] - x0, corners[f, 2, 1] - y0
         area = x1 * y2 - x2 * y1
-        if z0 <= 0 or area == 0 or (cull and area > 0):
+        if z0 <= 0 or area == 0:
             continue
         inverse = np.float32(1) / area
         ax, ay, bx, by = y2 * inverse, -x2 * inverse, -y1 * inverse, x1 * inverse
@@ -202,14 +202,13 @@ def _paint(planes, texture, samples, first, triangle, spans, out):  # pragma: no
 class TexturedMesh:
     """What stays the same from picture to picture.
 
-    faces (F, 3), seen counter-clockwise; uv (V, 2) per vertex or (F, 3, 2) per corner, origin bottom left; texture
-    (S, T, 3) uint8. Of a ``closed`` mesh only the outside is drawn, in half the time.
+    faces (F, 3); uv (V, 2) per vertex or (F, 3, 2) per corner, origin bottom left; texture
+    (S, T, 3) uint8. Triangles are drawn from both sides: through an open mouth one sees the lips from behind.
     """
 
     faces: NDArray[np.integer]
     uv: Array
     texture: Image
-    closed: bool = False
 
     @cached_property
     def _texels(self) -> NDArray[np.float32]:
@@ -244,7 +243,7 @@ class TexturedMesh:
         out = np.empty((height, width, 3), np.uint8)
         out[:] = np.broadcast_to(np.asarray(background, np.uint8), (width, 3)).copy()  # whole rows: 50 times as quick
         texture = np.ascontiguousarray(self.texture[..., :3])
-        planes = _planes(corners, self._texels, self.closed)
+        planes = _planes(corners, self._texels)
         edges = np.linspace(0, height, min(_BANDS * _WORKERS, height) + 1).astype(int).tolist()
 
         def band(rows: tuple[int, int]) -> None:
