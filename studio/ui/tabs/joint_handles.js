@@ -95,6 +95,13 @@ stage.addEventListener("pointerdown", (event) => {
   stage.setPointerCapture(event.pointerId);
 });
 
+// A finger on a handle must not scroll the page; browsers heed touch-action on parts of an SVG unevenly.
+stage.addEventListener(
+  "touchstart",
+  (event) => event.target.closest(".joint-handle") && event.preventDefault(),
+  { passive: false },
+);
+
 stage.addEventListener("pointermove", (event) => {
   if (held?.pointer !== event.pointerId) return;
   const [x, y] = under(event);
