@@ -18,10 +18,8 @@ UPPER_SHARE = 0.26  # of the opening is the upper lip's, the rest the jaw's
 CHIN_SHARE = 0.72  # of the lower lip's way the chin goes along
 CLOSED_SHARE = 0.25  # of the clip's frames, those with the smallest opening, tell how the mouth rests
 RELAXED = (0.16, 0.045)  # most by which a mouth that closes gets narrower and its corners lower
-UPPER_FOLLOWS, LOWER_FOLLOWS = 0.65, 0.95  # how much of a closing inner lip's way its outer line goes along
-MEETING = (
-    0.38  # where parted lips meet on closing, from the upper to the lower one: the lower one comes most of the way
-)
+UPPER_FOLLOWS, LOWER_FOLLOWS = 0.8, 0.95  # how much of a closing inner lip's way its outer line goes along
+MEETING = 0.38  # where parted lips meet on closing, from the upper to the lower one
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ def spline(at: np.ndarray, values: np.ndarray, stiffness: float = STIFFNESS) -> 
 
 
 def _radial(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    squared = ((a[:, None] - b[None]) ** 2).sum(axis=-1)
+    across, down = (np.subtract.outer(a[:, axis], b[:, axis]) for axis in (0, 1))
+    squared = across * across + down * down
     return 0.5 * squared * np.log(squared + 1e-12)
 
 
@@ -72,11 +73,9 @@ def border_fade(size: tuple[int, int], margin: float = 0.14) -> np.ndarray:
 
 def _distinct(points: np.ndarray, least: float = 0.35) -> np.ndarray:
     """Indices of points that are not on top of an earlier one: doubles would make the system singular."""
-    kept: list[int] = []
-    for index, point in enumerate(points):
-        if not kept or np.abs(points[kept] - point).max(axis=1).min() > least:
-            kept.append(index)
-    return np.array(kept)
+    across, down = (np.abs(np.subtract.outer(points[:, axis], points[:, axis])) for axis in (0, 1))
+    doubled = np.tril((across <= least) & (down <= least), -1).any(axis=1)
+    return np.flatnonzero(~doubled)
 
 
 def sample(image: np.ndarray, shift: np.ndarray) -> np.ndarray:
