@@ -48,9 +48,10 @@ class JointsPanel:
         """Draws the panel here, folded."""
         prefix = self._prefix
         with gr.Accordion("Figure and joints of a drawing", open=False, elem_id=f"{prefix}-figure") as self.box:
-            self.text = html.block(html.note("Add a drawing, then look at the joints that are found in it."))
             self.look = gr.Button("Find the joints", elem_id=f"{prefix}-figure-find")
             self.handles = joint_handles(f"{prefix}-figure-joints")
+            # below the picture, which must not move under a finger when the words change
+            self.text = html.block(html.note("Add a drawing, then look at the joints that are found in it."))
             with gr.Accordion("Cut out by hand", open=False, elem_id=f"{prefix}-cutout"):
                 html.block(html.note("Brush green over what belongs to the figure, red over what does not."))
                 self.editor = gr.ImageEditor(
