@@ -12,6 +12,7 @@ from studio.api.auth import caller_dependency
 from studio.api.da3_backend import add_da3
 from studio.api.da3_gallery import add_gallery
 from studio.api.errors import JsonRoute
+from studio.api.lingering import LingeringUploads
 from studio.api.router import build_router
 from studio.services import Studio
 
@@ -23,6 +24,7 @@ def backend_app(settings: Settings) -> Iterator[FastAPI]:
         router = APIRouter(route_class=JsonRoute)
         add_da3(router, studio, caller_dependency(settings), base="")
         app = FastAPI(title="Depth Anything 3 backend", docs_url="/docs", openapi_url=None)
+        app.add_middleware(LingeringUploads)
         app.include_router(build_router(studio))
         app.include_router(router)
         studio.start_sweeper()
@@ -35,5 +37,6 @@ def gallery_app(settings: Settings) -> Iterator[FastAPI]:
     router = APIRouter(route_class=JsonRoute)
     add_gallery(router, settings, caller_dependency(settings), base="")
     app = FastAPI(title="Scene gallery", docs_url=None, openapi_url=None)
+    app.add_middleware(LingeringUploads)
     app.include_router(router)
     yield app

@@ -29,6 +29,9 @@ def prepare_environment(settings: Settings) -> None:
 
 def launch_kwargs(studio: Studio) -> dict[str, Any]:
     """The arguments for ``Blocks.launch``: REST routes beside the page, limits, login, look, tools."""
+    from starlette.middleware import Middleware
+
+    from studio.api.lingering import LingeringUploads
     from studio.api.router import build_router
     from studio.ui.components import MARK_FILE, PRODUCT
     from studio.ui.theme import build_theme, page_head, style_sheet
@@ -43,7 +46,12 @@ def launch_kwargs(studio: Studio) -> dict[str, Any]:
         "max_file_size": settings.limits.upload_bytes,
         "max_threads": MAX_THREADS,
         # The router brings its own description of the interface; the page's own routes are no interface.
-        "app_kwargs": {"routes": build_router(studio).routes, "docs_url": None, "redoc_url": None},
+        "app_kwargs": {
+            "routes": build_router(studio).routes,
+            "middleware": [Middleware(LingeringUploads)],
+            "docs_url": None,
+            "redoc_url": None,
+        },
         "ssr_mode": False,  # server-side rendering would answer the REST addresses itself
         "mcp_server": find_spec("mcp") is not None,
         "run_history": False,
