@@ -1,12 +1,13 @@
 """Whole jobs beside the original: photos on disk -> depth and cameras -> scene.glb with its pictures.
 
-``python -m benchmarks.da3_job --original CHECKOUT [--photos 4] [--rounds 5] [--jobs ours original_float32]``
+``python -m benchmarks.da3_job --original CHECKOUT [--photos 4] [--rounds 5] [--ray-poses] [--jobs ours ...]``
 
 Both load the same stand-in weights of da3-small beforehand and then do, in turn: decode the photos, bring them to size,
 run the network, filter the points and write scene.glb with cameras beside a picture of photo and depth for every view.
 Ours is float32 throughout; the original is timed as it is, with half precision in its backbone, and in float32.
 ``studio`` is the same job through the Scene pipeline, which also writes what its tab shows: PLY, plots, the prediction
-and a COLMAP archive. Counted are wall and processor seconds of this process and its children.
+and a COLMAP archive. With ``--ray-poses`` all take the cameras from the ray branch instead of the decoder. Counted are
+wall and processor seconds of this process and its children.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from benchmarks.da3_speed import stand_in
 from benchmarks.scene_long import write_checkpoint
 from models.depth_anything_3.checkpoint import from_state
 from models.depth_anything_3.config import variant
+from models.depth_anything_3.network import Request
 from models.runtime.cache import ModelCache
 from models.runtime.settings import Settings
 from models.runtime.weights import WeightsStore
@@ -60,7 +62,7 @@ class Absent(ModuleType):
         return object
 
 
-def original(checkout: Path) -> dict[str, Job]:
+def original(checkout: Path, ray_poses: bool) -> dict[str, Job]:
     """The original's own ``inference``, as it is and in float32; packages this job never touches are stood in for."""
     for name in ("evo", "evo.core", "evo.core.trajectory", "moviepy", "moviepy.editor", "gsplat", "e3nn", "e3nn.o3"):
         sys.modules.setdefault(name, Absent(name))
@@ -74,7 +76,8 @@ def original(checkout: Path) -> dict[str, Job]:
     model.load_state_dict(state)
 
     def as_it_is(photos: list[Path], out: Path) -> object:
-        return model.inference([str(p) for p in photos], export_dir=str(out), export_format="glb")
+        paths = [str(p) for p in photos]
+        return model.inference(paths, export_dir=str(out), export_format="glb", use_ray_pose=ray_poses)
 
     def in_float32(photos: list[Path], out: Path) -> object:
         with mock.patch("torch.autocast", lambda *_, **__: nullcontext()):
@@ -83,14 +86,15 @@ def original(checkout: Path) -> dict[str, Job]:
     return {"original": as_it_is, "original_float32": in_float32}
 
 
-def ours() -> Job:
+def ours(ray_poses: bool) -> Job:
     """The same steps out of our parts."""
     network = from_state(variant("da3-small"), stand_in("da3-small"), torch.device("cpu"))
     limits = Settings().limits
+    wanted = Da3Settings(request=Request(ray_poses=ray_poses))
 
     def job(photos: list[Path], out: Path) -> object:
         pictures = [read_image(p, limits) for p in photos]
-        views = run_network(network, pictures, Da3Settings(), torch.device("cpu"))
+        views = run_network(network, pictures, wanted, torch.device("cpu"))
         write_glb(out / "scene.glb", views, cloud(views, CloudRules(), np.random.RandomState(0)))
         (out / "depth_vis").mkdir()
         for i, (image, depth) in enumerate(zip(views.images, views.depth, strict=True)):
@@ -101,12 +105,14 @@ def ours() -> Job:
     return job
 
 
-def studio(folder: Path) -> Job:
+def studio(folder: Path, ray_poses: bool) -> Job:
     """The whole Scene pipeline."""
     extra = {"DA3_MODEL_DIR": str(write_checkpoint(folder / "da3"))}
     settings = Settings(weights_dir=folder / "weights", workspace_dir=folder, device="cpu", extra=extra)
     cache, weights = ModelCache.shared(settings), WeightsStore(settings)
-    options = SceneOptions(engine="da3", da3=Da3Options(precision="float32", exports=("depth_vis",)))
+    options = SceneOptions(
+        engine="da3", da3=Da3Options(precision="float32", exports=("depth_vis",), use_ray_pose=ray_poses)
+    )
 
     def job(photos: list[Path], out: Path) -> object:
         context = RunContext(out, settings, cache, weights)
@@ -132,14 +138,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--photos", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--ray-poses", action="store_true", help="cameras from the ray branch")
     parser.add_argument("--jobs", nargs="*", default=["ours", "studio", "original", "original_float32"])
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     photos = sorted(ROOM.glob("*.jpg"))[: given.photos]
     with tempfile.TemporaryDirectory() as folder:
-        jobs = {"ours": ours(), "studio": studio(Path(folder))}
+        jobs = {"ours": ours(given.ray_poses), "studio": studio(Path(folder), given.ray_poses)}
         if given.original:
-            jobs |= original(given.original)
+            jobs |= original(given.original, given.ray_poses)
         jobs = {name: job for name, job in jobs.items() if name in given.jobs}
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
         for number in range(given.rounds + 1):
