@@ -1,4 +1,7 @@
-"""A running studio and a real Chromium. Both are started once; every test gets a fresh browser context."""
+"""A running studio and a real Chromium. Both are started once; every test gets a fresh browser context.
+
+They end with this folder's last test: servers and a browser that nobody needs would slow down all that follows.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def start_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
     """Starts a studio; arguments go to ``serve_studio``, keywords into its environment."""
     running: list[subprocess.Popen] = []
@@ -81,12 +84,12 @@ def start_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
             process.kill()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def studio(start_studio: Callable[..., Server]) -> Server:
     return start_studio()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator:
     """A browser. Skips where there is none: ``python -m playwright install chromium`` or the system's package."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -118,7 +121,7 @@ def open_page(chromium) -> Iterator[Callable]:
         context.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Three small photos."""
     folder = tmp_path_factory.mktemp("photos")
