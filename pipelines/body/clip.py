@@ -12,11 +12,19 @@ LANDMARKS, HAND_POINTS = 33, 21
 
 
 @dataclass(frozen=True)
+class HandSample:
+    """One hand in one frame: (21, 3) metres in camera axes, None where it is not seen; whether it was looked at."""
+
+    points: Array | None = None
+    read: bool = True
+
+
+@dataclass(frozen=True)
 class Sample:
     """One person in one frame.
 
-    picture (33, 3) pixels; world (33, 3) metres in camera axes; visibility (33,). hands: left and right (21, 3) metres
-    in camera axes or None. face: rotation (3, 3) of the head in viewer axes or None; jaw: opening in radians or None.
+    picture (33, 3) pixels; world (33, 3) metres in camera axes; visibility (33,). hands: left and right. face: rotation
+    (3, 3) of the head in viewer axes or None; jaw: opening in radians or None.
     """
 
     frame: int
@@ -24,7 +32,7 @@ class Sample:
     picture: Array
     world: Array
     visibility: Array
-    hands: tuple[Array | None, Array | None] = (None, None)
+    hands: tuple[HandSample, HandSample] = (HandSample(), HandSample())
     face: Array | None = None
     jaw: float | None = None
 
@@ -74,13 +82,11 @@ class TrackBuilder:
         picture = _fill(np.stack([s.picture[:, :2] for s in self.samples]), at, count)
         visibility = np.zeros((count, LANDMARKS))
         visibility[at] = np.stack([s.visibility for s in self.samples])
-        hands, hand_seen = np.zeros((count, 2, HAND_POINTS, 3)), np.zeros((count, 2), bool)
+        sides = [self._hand(side, first, count) for side in (0, 1)]
+        hands, hand_seen = (np.stack(parts, axis=1) for parts in zip(*sides, strict=True))
         head, head_seen = np.tile(np.eye(3), (count, 1, 1)), np.zeros(count, bool)
         jaw = np.zeros(count)
         for sample, t in zip(self.samples, at, strict=True):
-            for side, hand in enumerate(sample.hands):
-                if hand is not None:
-                    hands[t, side], hand_seen[t, side] = hand * VIEWER, True
             if sample.face is not None:
                 head[t], head_seen[t] = sample.face, True
             jaw[t] = sample.jaw or 0.0
@@ -89,6 +95,31 @@ class TrackBuilder:
             number=self.number, first=first, fps=fps, size=size, times=times, world=world, picture=picture,
             visibility=visibility, seen=seen, hands=hands, hand_seen=hand_seen, head=head, head_seen=head_seen, jaw=jaw,
         )  # fmt: skip
+
+    def _hand(self, side: int, first: int, count: int) -> tuple[Array, Array]:
+        """One hand's points (count, 21, 3) in viewer axes and whether it is seen (count,).
+
+        Frames in which it was not looked at lie on the line between the readings before and after, if both saw it; the
+        last ones stay as they were.
+        """
+        points, seen = np.zeros((count, HAND_POINTS, 3)), np.zeros(count, bool)
+        before = -1
+        unread: list[int] = []
+        for sample in self.samples:
+            hand, t = sample.hands[side], sample.frame - first
+            if not hand.read:
+                unread.append(t)
+                continue
+            if hand.points is not None:
+                points[t], seen[t] = hand.points * VIEWER, True
+                if before >= 0:
+                    share = ((np.array(unread, int) - before) / (t - before))[:, None, None]
+                    points[unread] = points[before] + share * (points[t] - points[before])
+                    seen[unread] = True
+            before, unread = t if seen[t] else -1, []
+        if before >= 0:
+            points[unread], seen[unread] = points[before], True
+        return points, seen
 
 
 def _fill(values: Array, at: Array, count: int) -> Array:

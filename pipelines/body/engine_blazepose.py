@@ -17,6 +17,7 @@ from pipelines.body.recover import recover
 from pipelines.body.root import focal_length
 from pipelines.body.shape import Figure
 from pipelines.body.source import Source, chosen_detector
+from pipelines.body.upright import camera_pitch, upright
 from pipelines.tracking.networks import BlazeNetworks
 
 REPORT_EVERY = 5
@@ -49,9 +50,10 @@ def infer(
     tracks = [b.build(source.fps, source.size) for b in meter.people.values()]
     tracks = _chosen(tracks, options, still, warnings)
     warnings += legs_unseen(tracks)
+    pitch = camera_pitch(tracks)
     for done, track in enumerate(tracks):
         yield Progress("solve", done, len(tracks))
-        people.append(_person(track, figure, strength, options))
+        people.append(_person(upright(track, pitch), figure, strength, options, pitch))
         ctx.check()
     return people, frames
 
@@ -65,8 +67,8 @@ def legs_unseen(tracks: list[Track]) -> list[str]:
     return [f"The legs of {people} are mostly out of sight; they are made to stand relaxed"]
 
 
-def _person(track: Track, figure: Figure, strength: float, options: BodyOptions) -> Person:
-    found = recover(track, figure, strength, options.motion.lock_feet)
+def _person(track: Track, figure: Figure, strength: float, options: BodyOptions, pitch: float) -> Person:
+    found = recover(track, figure, strength, options.motion.lock_feet, pitch)
     focal = focal_length(track.size)
     camera = np.array([focal, focal, track.size[0] / 2, track.size[1] / 2])
     boxes = np.stack([from_pose(p, v) for p, v in zip(track.picture, track.visibility, strict=True)])
@@ -79,6 +81,7 @@ def _person(track: Track, figure: Figure, strength: float, options: BodyOptions)
         contact=found.placement.contact,
         floor=found.placement.floor,
         error_mm=found.error_mm,
+        pitch=pitch,
     )
 
 

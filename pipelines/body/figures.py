@@ -39,25 +39,35 @@ def color_of(person: int) -> tuple[int, int, int]:
 class BodyModel:
     """The body to pose: its arrays, the layer, its own colours (V, 3) or None, and its name.
 
-    ``drawn_faces`` (F', 3) are fewer triangles, for drawing into pictures; they count in ``drawn`` (V',), the vertices
-    they need.
+    For drawing into pictures there are fewer triangles: ``drawn_faces`` (F', 3) count in ``drawn`` (V',), the vertices
+    they need. They are chosen at first need, which takes longer than drawing some frames.
     """
 
     name: str
     data: SmplxData
     layer: Smplx
     colors: Array | None
-    drawn: Array
-    drawn_faces: Array
 
     @classmethod
     def of(cls, data: SmplxData, name: str, colors: Array | None = None) -> BodyModel:
-        drawn, faces = np.unique(thinned(data), return_inverse=True)
-        return cls(name, data, Smplx(data), colors, drawn, faces.reshape(-1, 3).astype(np.int32))
+        return cls(name, data, Smplx(data), colors)
 
     @classmethod
     def mannequin(cls, mannequin: Mannequin) -> BodyModel:
         return cls.of(mannequin.data, "mannequin", mannequin.colors)
+
+    @cached_property
+    def _thinned(self) -> tuple[Array, Array]:
+        drawn, faces = np.unique(thinned(self.data), return_inverse=True)
+        return drawn, faces.reshape(-1, 3).astype(np.int32)
+
+    @property
+    def drawn(self) -> Array:
+        return self._thinned[0]
+
+    @property
+    def drawn_faces(self) -> Array:
+        return self._thinned[1]
 
     @cached_property
     def influences(self) -> tuple[Array, Array]:

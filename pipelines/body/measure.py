@@ -12,7 +12,7 @@ import numpy as np
 from models.blaze.face import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from models.blaze.hands import HandLandmarks
 from models.blaze.pose import LEFT_SHOULDER, RIGHT_SHOULDER
-from pipelines.body.clip import VIEWER, Sample, TrackBuilder
+from pipelines.body.clip import VIEWER, HandSample, Sample, TrackBuilder
 from pipelines.media.video import Frame
 from pipelines.tracking.body_tracker import PoseTracker, TrackedPose
 from pipelines.tracking.networks import BlazeNetworks
@@ -24,6 +24,9 @@ HAND_MIN, FACE_MIN = 14.0, 22.0  # pixels from wrist to knuckles, and between th
 HAND_PRESENCE, FACE_PRESENCE = 0.6, 0.6
 OTHER_HAND = 0.15  # probability of being the right one of both below which a closer look is not worth its time
 HAND_DRIFT = 0.8  # of the hand's region: how far its wrist may lie from the body's
+# Fingers of a hand that is small in the picture are finer than what is seen of them: they are read after this many
+# seconds again, every other frame of ordinary videos, and follow a straight line in between.
+HAND_LARGE, HAND_PAUSE = 48.0, 0.045
 ELBOW, WRIST, INDEX_POINT, PINKY_POINT = (13, 14), (15, 16), (19, 20), (17, 18)
 UPPER_LIP, LOWER_LIP, BROW, CHIN = 13, 14, 10, 152
 # Of a head held level (eye sockets and ear holes at one height, the Frankfurt plane) the mesh's line from chin to
@@ -36,6 +39,15 @@ BACKLOG = 3  # frames whose hands and faces may still be under way
 
 
 @dataclass(frozen=True)
+class _LastHand:
+    """What one hand's latest reading gave: points (21, 3) in pixels, None unseen; the wrist (2,) of the body then."""
+
+    time: float
+    points: np.ndarray | None
+    wrist: np.ndarray
+
+
+@dataclass(frozen=True)
 class _Waiting:
     """A person in a frame whose hands (none where they are not read) and face are being read."""
 
@@ -43,7 +55,7 @@ class _Waiting:
     time: float
     shape: tuple[int, ...]
     person: TrackedPose
-    hands: tuple[Future[np.ndarray | None], ...]
+    hands: tuple[Future[HandSample], ...]
     face: Future[tuple[np.ndarray | None, float | None]] | None
 
 
@@ -58,7 +70,7 @@ class PeopleMeter:
     sweep_interval: float = 2.0
     detector: Callable[[np.ndarray], np.ndarray] | None = None
     people: dict[int, TrackBuilder] = field(default_factory=dict)
-    _last_hands: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    _last_hands: dict[tuple[int, int], _LastHand] = field(default_factory=dict)
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, tuple[TrackedPose, ...]]]:
         """Every frame with the people in it, as soon as it is measured."""
@@ -80,7 +92,7 @@ class PeopleMeter:
                 frame = held.pop()
                 for person in found.people:
                     hands = tuple(
-                        pool.submit(self._hand, lane, frame.rgb, person, side)
+                        pool.submit(self._hand, lane, frame, person, side)
                         for side, (pool, lane) in enumerate(zip((left, right), lanes, strict=True))
                         if self.hands
                     )
@@ -94,44 +106,52 @@ class PeopleMeter:
 
     def _take(self, seen: _Waiting) -> None:
         pose = seen.person.pose
-        left, right = (hand.result() for hand in seen.hands) if seen.hands else (None, None)
+        left, right = (hand.result() for hand in seen.hands) if seen.hands else (HandSample(), HandSample())
         head, jaw = seen.face.result() if seen.face is not None else (None, None)
         inside = seen_inside(pose, seen.shape)
         sample = Sample(seen.frame, seen.time, pose.landmarks, pose.world, inside, (left, right), head, jaw)
         track = seen.person.track
         self.people.setdefault(track, TrackBuilder(track)).samples.append(sample)
 
-    def _hand(self, networks: BlazeNetworks, image: np.ndarray, person: TrackedPose, side: int) -> np.ndarray | None:
-        """World points (21, 3) in camera axes of one hand, None when it is not seen well."""
+    def _hand(self, networks: BlazeNetworks, frame: Frame, person: TrackedPose, side: int) -> HandSample:
+        """One hand, looked for near its wrist and, where it was read before, where it has moved to with the wrist."""
         pose = person.pose
         wrist = pose.landmarks[WRIST[side], :2]
         knuckles = (pose.landmarks[INDEX_POINT[side], :2] + pose.landmarks[PINKY_POINT[side], :2]) / 2
         reach = float(np.linalg.norm(pose.landmarks[ELBOW[side], :2] - wrist))
         size = max(float(np.linalg.norm(knuckles - wrist)), 0.3 * reach)
         key = (person.track, side)
-        last = self._last_hands.pop(key, None)
+        last = self._last_hands.get(key)
+        if last is not None and size < HAND_LARGE and frame.time - last.time < HAND_PAUSE:
+            return HandSample(read=False)
+        self._last_hands[key] = _LastHand(frame.time, None, wrist)
         if pose.visibility[WRIST[side]] < 0.5 or size < HAND_MIN:
-            return None
-        looks = [hand_region(last)] if last is not None else []
+            return HandSample()
+        looks = []
+        if last is not None and last.points is not None:
+            moved = last.points.copy()
+            moved[:, :2] += wrist - last.wrist
+            looks.append(hand_region(moved))
+        guessed = len(looks)
         looks.append(self._guess(wrist, knuckles, size))
         for attempt, region in enumerate(looks):
-            found = networks.hand(image, region)
+            found = networks.hand(frame.rgb, region)
             if found.presence < HAND_PRESENCE:
                 continue
             points = region.to_image(found.points)
-            if last is None or attempt:  # a guessed region is replaced by the hand's own
+            if attempt == guessed:  # a guessed region is replaced by the hand's own
                 if _own(found, side) < OTHER_HAND:
-                    return None
+                    return HandSample()
                 region = hand_region(points)
-                found = networks.hand(image, region)
+                found = networks.hand(frame.rgb, region)
                 points = region.to_image(found.points)
             off = float(np.linalg.norm(points[0, :2] - wrist))
             if found.presence >= HAND_PRESENCE and off < HAND_DRIFT * size * 2 and _own(found, side) > 0.5:
-                self._last_hands[key] = points
-                return region.turn_to_image(found.world)
+                self._last_hands[key] = _LastHand(frame.time, points, wrist)
+                return HandSample(region.turn_to_image(found.world))
             if _own(found, side) <= 0.5:  # another look at the same hand would not make it this one
-                return None
-        return None
+                return HandSample()
+        return HandSample()
 
     @staticmethod
     def _guess(wrist: np.ndarray, knuckles: np.ndarray, size: float) -> Region:

@@ -24,6 +24,7 @@ from pipelines.body.options import BodyOptions
 from pipelines.body.overlay import project
 from pipelines.body.people import BodyState, Person
 from pipelines.body.smooth import jitter
+from pipelines.body.upright import level_axes
 from pipelines.export.bvh import write_bvh
 from pipelines.export.glb import GlbBuilder
 from pipelines.export.glb_people import add_person
@@ -49,46 +50,54 @@ def summary(people: list[Person], state: BodyState) -> dict[str, float | int | s
     return facts
 
 
-def write_all(
+def write_files(
     people: list[Person], state: BodyState, model: BodyModel, source: str, options: BodyOptions, ctx: RunContext
-) -> list[Output]:
-    """Writes everything and lists it, what people look at first coming first."""
+) -> None:
+    """Model, motion in all forms, tables, plots and archive of the people; nothing where there are none.
+
+    Raises:
+        Cancelled: between files.
+    """
     out = ctx.out_dir
-    made = [
-        Output(
-            "overlay", videos.STILL if state.still else videos.OVERLAY, "image" if state.still else "video", "Overlay"
-        ),
-        Output(
-            "side", videos.STILL_SIDE if state.still else videos.SIDE, "image" if state.still else "video", "Side view"
-        ),
-    ]
-    if people:
-        write_glb(out / "body.glb", people, model, on_the_spot=True)
-        made.append(Output("body", "body.glb", "model3d", "Animated bodies (GLB)"))
-        write_csv(out / "joints.csv", people)
-        made.append(Output("joints", "joints.csv", "table", "Joint positions (CSV)"))
-        for role, figure, title in (
-            ("joint_plot", plot_3d(people), "Joints in space"),
-            ("joint_plot_2d", plot_2d(people, state), "Joints in the picture"),
-        ):
-            (out / f"{role}.json").write_text(figure.to_json(), encoding="utf-8")
-            made.append(Output(role, f"{role}.json", "plot", title))
-        write_archive(out / "smplx.zip", people, state, model, source, options)
-        made.append(Output("smplx", "smplx.zip", "archive", "SMPL-X parameters per frame (ZIP)"))
-    for person in people:
-        (out / "motion").mkdir(exist_ok=True)
+    if not people:
+        return
+    level = [levelled(p) for p in people]
+    write_glb(out / "body.glb", level, model, on_the_spot=True)
+    ctx.check()
+    write_csv(out / "joints.csv", people)
+    for role, figure in (("joint_plot", plot_3d(level)), ("joint_plot_2d", plot_2d(people, state))):
+        (out / f"{role}.json").write_text(figure.to_json(), encoding="utf-8")
+    ctx.check()
+    write_archive(out / "smplx.zip", people, state, model, source, options)
+    (out / "motion").mkdir(exist_ok=True)
+    for person in level:
+        ctx.check()
         write_bvh(out / "motion" / f"{person.name}.bvh", person.motion)
         np.savez_compressed(out / "motion" / f"{person.name}_amass.npz", **amass(person.motion))
-        write_glb(out / "motion" / person.motion.skin, [person], model)
+        write_glb(out / "motion" / person.skin, [person], model)
+
+
+def listed(people: list[Person], still: bool, out: Path) -> list[Output]:
+    """What a run has left in ``out``, what people look at first coming first."""
+    kind = "image" if still else "video"
+    made = [
+        Output("overlay", videos.STILL if still else videos.OVERLAY, kind, "Overlay"),
+        Output("side", videos.STILL_SIDE if still else videos.SIDE, kind, "Side view"),
+        Output("body", "body.glb", "model3d", "Animated bodies (GLB)"),
+        Output("joints", "joints.csv", "table", "Joint positions (CSV)"),
+        Output("joint_plot", "joint_plot.json", "plot", "Joints in space"),
+        Output("joint_plot_2d", "joint_plot_2d.json", "plot", "Joints in the picture"),
+        Output("smplx", "smplx.zip", "archive", "SMPL-X parameters per frame (ZIP)"),
+    ]
+    for person in people:
         who = f"person {person.number}"
         made += [
             Output("motion", f"motion/{person.name}.npz", "data", f"Motion of {who} (NPZ)"),
-            Output("skin", f"motion/{person.motion.skin}", "data", f"Skinned body of {who} (GLB)"),
+            Output("skin", f"motion/{person.skin}", "data", f"Skinned body of {who} (GLB)"),
             Output("bvh", f"motion/{person.name}.bvh", "data", f"Motion of {who} (BVH)"),
             Output("amass", f"motion/{person.name}_amass.npz", "data", f"Motion of {who} (AMASS)"),
         ]
-    if (out / videos.POSTER).is_file():
-        made.append(Output("poster", videos.POSTER, "image", "Poster"))
+    made.append(Output("poster", videos.POSTER, "image", "Poster"))
     return [o for o in made if (out / o.path).is_file()]
 
 
@@ -130,15 +139,17 @@ def write_glb(path: Path, people: list[Person], model: BodyModel, on_the_spot: b
 
 
 def write_csv(path: Path, people: list[Person]) -> Path:
-    """One row per frame, person and joint: metres (x right, y up, z to the viewer) and pixels."""
+    """One row per frame, person and joint: metres (x right, y up, z to the viewer; a pitched camera made level) and
+    pixels."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["frame", "time", "person", "joint", "x", "y", "z", "u", "v"])
         for person in people:
             joints = person.motion.joints()
+            level = joints @ level_axes(person.pitch).T
             for t in np.flatnonzero(person.motion.seen):
                 pixels = project(joints[t], person.camera[t])
-                place = [f"{v:.5f}" for v in joints[t].ravel()]
+                place = [f"{v:.5f}" for v in level[t].ravel()]
                 seen = [f"{v:.2f}" for v in pixels.ravel()]
                 when = f"{person.motion.times[t]:.4f}"
                 for j, name in enumerate(NAMES):
@@ -164,6 +175,16 @@ def turned(motion: Motion, axes: Array) -> tuple[Array, Array]:
     orient = matrix_to_axis_angle(torch.from_numpy(axes) @ root).numpy()
     rest = np.asarray(motion.rest_joints[0], np.float64)
     return orient, (rest + motion.transl) @ axes.T - rest
+
+
+def levelled(person: Person) -> Person:
+    """The person in a world whose vertical is y, not the camera's: what goes to other programs."""
+    if not person.pitch:
+        return person
+    orient, transl = turned(person.motion, level_axes(person.pitch))
+    rotations = np.array(person.motion.rotations, np.float64)
+    rotations[:, 0] = orient
+    return replace(person, motion=replace(person.motion, rotations=rotations, transl=transl), pitch=0.0)
 
 
 def amass(motion: Motion) -> dict[str, Array]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from models.geometry.cameras import resize_intrinsics
 from pipelines.body.clip import VIEWER
+from pipelines.body.upright import level_axes
 from pipelines.render.quick import blend, quick_mesh
 from pipelines.render.shading import Camera, Lights
 
@@ -116,15 +117,17 @@ class SideStage:
     middle: Array
     reach: float
     floor: float
+    pitch: float = 0.0
     size: tuple[int, int] = (400, 400)
 
     @classmethod
-    def around(cls, roots: Array, floor: float) -> SideStage:
-        """``roots`` (N, 3): places of all pelvises over the clip; ``floor`` the height of the floor, or nan."""
-        low, high = np.percentile(roots, [2, 98], axis=0)
+    def around(cls, roots: Array, floor: float, pitch: float = 0.0) -> SideStage:
+        """``roots`` (N, 3): places of all pelvises over the clip, in viewer axes; the camera looks down by ``pitch``
+        radians and, once it is level, has the floor at the height ``floor``, or nan."""
+        low, high = np.percentile(roots @ level_axes(pitch).T, [2, 98], axis=0)
         middle = (low + high) / 2
         reach = float(max(1.15, 0.5 * np.linalg.norm((high - low)[[0, 2]]) + 1.05))
-        return cls(middle, reach, floor)
+        return cls(middle, reach, floor, pitch)
 
     def extrinsics(self) -> Array:
         """World-to-camera (3, 4): from the right-hand side, a little above."""
@@ -169,6 +172,7 @@ class SideStage:
         if not bodies:
             return backdrop.copy()
         E, K = self.extrinsics(), self.intrinsics()
+        E[:, :3] = E[:, :3] @ level_axes(self.pitch)
         offset, points, faces, colors, normals = 0, [], [], [], []
         for body in bodies:
             points.append(body.vertices)

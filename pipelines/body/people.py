@@ -19,8 +19,9 @@ class Person:
     """One person of a run.
 
     ``first`` is the index of the motion's first frame. camera (T, 4): fx, fy, cx, cy in pixels of the picture, in which
-    the motion's places hold. boxes (T, 4): x0, y0, x1, y1; contact (T, 2): left and right foot stand. ``floor`` in
-    metres under the camera's level, nan where unknown. expression (T, 10) where the engine reads one, else empty.
+    the motion's places hold. boxes (T, 4): x0, y0, x1, y1; contact (T, 2): left and right foot stand. ``pitch``: how
+    far the camera looks down, in radians. ``floor``: its height in metres above the camera once that is level, nan
+    where unknown. expression (T, 10) where the engine reads one, else empty.
     """
 
     number: int
@@ -31,11 +32,17 @@ class Person:
     contact: Array
     floor: float = float("nan")
     error_mm: float = float("nan")
+    pitch: float = 0.0
     expression: Array = field(default_factory=lambda: np.zeros((0, 10), np.float32))
 
     @property
     def name(self) -> str:
         return f"person_{self.number:02d}"
+
+    @property
+    def skin(self) -> str:
+        """Name of the file with the skinned body, beside the motion."""
+        return f"{self.name}.glb"
 
     def frame_of(self, frame: int) -> int | None:
         """The motion's row for a frame of the video; None where the person is not in sight."""
@@ -73,7 +80,7 @@ def save_people(people: list[Person], out_dir: Path) -> None:
     for person in people:
         write_motion(
             out_dir / "motion" / f"{person.name}.npz",
-            replace(person.motion, camera=person.camera, skin=f"{person.name}.glb"),
+            replace(person.motion, camera=person.camera, skin=person.skin),
         )
         np.savez(
             work / f"{person.name}.npz",
@@ -84,6 +91,7 @@ def save_people(people: list[Person], out_dir: Path) -> None:
             contact=person.contact,
             floor=person.floor,
             error_mm=person.error_mm,
+            pitch=person.pitch,
             expression=person.expression,
         )
 
@@ -95,7 +103,7 @@ def load_people(out_dir: Path) -> list[Person]:
         stored = load_npz(path)
         motion = read_motion(out_dir / "motion" / path.name)
         numbers = {k: int(stored[k]) for k in ("number", "first")}
-        rest = {k: float(stored[k]) for k in ("floor", "error_mm")}
+        rest = {k: float(stored[k]) for k in ("floor", "error_mm", "pitch")}
         people.append(
             Person(
                 motion=motion,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 
@@ -97,36 +98,39 @@ class BodyPipeline:
         return BodyPlan(engine.name, open_source(inputs, options.range, ctx.settings.limits), body, weights)
 
     def infer(self, plan: BodyPlan, options: BodyOptions, ctx: RunContext) -> Iterator[Event]:
-        """Finds and solves the people, then draws them; leaves motion files and videos in the run folder."""
+        """Finds and solves the people, then draws them while their files are written; all of it in the run folder."""
         warnings: list[str] = []
         model = body_model(plan.body, ctx.weights)
-        people, frames = yield from _ENGINES[plan.engine].infer(plan.source, model, options, ctx, warnings)
-        if not people:
-            warnings.append(NOBODY)
-        state = BodyState(
-            engine=plan.engine,
-            still=plan.source.info is None,
-            fps=plan.source.fps,
-            size=plan.source.size,
-            frames=frames,
-            body=plan.body,
-            warnings=warnings,
-        )
-        save_people(people, ctx.out_dir)
-        yield Progress("draw", 0, frames)
-        yield from videos.draw_all(plan.source, people, model, options, ctx)
+        with ThreadPoolExecutor(1, "beside") as beside:
+            pen = beside.submit(videos.make_ready, model)
+            people, frames = yield from _ENGINES[plan.engine].infer(plan.source, model, options, ctx, warnings)
+            if not people:
+                warnings.append(NOBODY)
+            state = BodyState(
+                engine=plan.engine,
+                still=plan.source.info is None,
+                fps=plan.source.fps,
+                size=plan.source.size,
+                frames=frames,
+                body=plan.body,
+                warnings=warnings,
+            )
+            save_people(people, ctx.out_dir)
+            pen.result()
+            yield Progress("draw", 0, frames)
+            files = beside.submit(outputs.write_files, people, state, model, plan.source.path.name, options, ctx)
+            yield from videos.draw_all(plan.source, people, model, options, ctx)
+            files.result()
         state.summary = outputs.summary(people, state)
         state.save(ctx.out_dir / "work")
 
     def finish(self, plan: BodyPlan, options: BodyOptions, ctx: RunContext) -> Result:
-        """Writes the model, the motion in all its forms, plots and archives."""
+        """Lists what was made."""
         work = ctx.out_dir / "work"
         if not (work / "state.json").is_file():
             raise InputError("The bodies were not computed to the end; run it again")
         state = BodyState.load(work)
-        people = load_people(ctx.out_dir)
-        model = body_model(plan.body, ctx.weights)
-        made = outputs.write_all(people, state, model, plan.source.path.name, options, ctx)
+        made = outputs.listed(load_people(ctx.out_dir), state.still, ctx.out_dir)
         shutil.rmtree(work, ignore_errors=True)
         return Result(plan.engine, tuple(made), state.summary, tuple(state.warnings), plan.weights)
 

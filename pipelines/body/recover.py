@@ -39,20 +39,20 @@ class Recovered:
     error_mm: float
 
 
-def recover(track: Track, figure: Figure, strength: float, lock_feet: bool = True) -> Recovered:
-    """Solves one track. ``strength`` of the smoothing in 0..1."""
+def recover(track: Track, figure: Figure, strength: float, lock_feet: bool = True, pitch: float = 0.0) -> Recovered:
+    """Solves one track. ``strength`` of the smoothing in 0..1; ``pitch`` of the camera in radians."""
     with one_thread():
-        return _recover(track, figure, strength, lock_feet)
+        return _recover(track, figure, strength, lock_feet, pitch)
 
 
-def _recover(track: Track, figure: Figure, strength: float, lock_feet: bool) -> Recovered:
+def _recover(track: Track, figure: Figure, strength: float, lock_feet: bool, pitch: float) -> Recovered:
     betas = fit_betas(figure, track)
     rest = figure.joints(betas)
     solution = Solver(track, rest, strength).run(limbs_only=True)
-    placement = place(track, solution.joints, strength, lock_feet)
+    placement = place(track, solution.joints, strength, lock_feet, pitch)
     lifted = lift(track, solution.offset + placement.transl)
     solution = Solver(lifted, rest, strength).run()
-    placement = place(track, solution.joints, strength, lock_feet)
+    placement = place(track, solution.joints, strength, lock_feet, pitch)
     axis_angle = matrix_to_axis_angle(torch.from_numpy(solution.rotations)).numpy()
     motion = Motion(
         rotations=axis_angle,

@@ -33,8 +33,8 @@ STANDS = 0.35  # m/s below which a low foot stands
 class Placement:
     """transl (T, 3): added to the skeleton (pelvis at its rest place), in viewer axes.
 
-    floor: height of the floor against the camera's level, nan where no foot was seen to stand; contact (T, 2): whether
-    the left and the right foot stand.
+    floor: height of the floor above the camera once that is level, nan where no foot was seen to stand; contact (T, 2):
+    whether the left and the right foot stand.
     """
 
     transl: Array
@@ -47,10 +47,11 @@ def focal_length(size: tuple[int, int]) -> float:
     return VIEW_ANGLE * max(size)
 
 
-def place(track: Track, joints: Array, strength: float, lock_feet: bool = True) -> Placement:
+def place(track: Track, joints: Array, strength: float, lock_feet: bool = True, pitch: float = 0.0) -> Placement:
     """Finds the translation that puts the joints (T, 55, 3) over the landmarks in the picture.
 
     Each landmark (u, v) says ``f (x + tx) = (u - cx) (depth + tz)`` and alike for y: linear in the translation.
+    ``pitch``: how far the camera looks down, in radians.
     """
     width, height = track.size
     focal = focal_length(track.size)
@@ -75,21 +76,21 @@ def place(track: Track, joints: Array, strength: float, lock_feet: bool = True) 
     slow = np.exp(smooth(np.log(np.maximum(depth, 0.2)), sure, stiff * 60))
     transl = transl * (slow / depth)[:, None]
     transl[:, :2] = smooth(transl[:, :2], sure, stiff)
-    contact = contacts(joints + transl[:, None], track)
     feet = (joints + transl[:, None])[:, [INDEX["left_foot"], INDEX["right_foot"]]]
-    floor = float(np.median(feet[..., 1][contact])) if contact.sum() >= 5 else float("nan")
+    height = feet[..., 1] * np.cos(pitch) + feet[..., 2] * np.sin(pitch)
+    contact = contacts(feet, height, track)
+    floor = float(np.median(height[contact])) if contact.sum() >= 5 else float("nan")
     if lock_feet and np.isfinite(floor) and strength > 0:
         transl = transl + hold_feet(feet, contact, stiff)
     return Placement(transl, floor, contact)
 
 
-def contacts(joints: Array, track: Track) -> Array:
-    """Which feet stand (T, 2): low, slow against the camera, and seen."""
-    feet = joints[:, [INDEX["left_foot"], INDEX["right_foot"]]]
+def contacts(feet: Array, height: Array, track: Track) -> Array:
+    """Which of the feet (T, 2, 3) at ``height`` (T, 2) stand, (T, 2): low, slow against the camera, and seen."""
     if len(feet) < 3:
         return np.zeros((len(feet), 2), bool)
     speed = np.linalg.norm(np.gradient(feet[..., :2], axis=0), axis=-1) * track.fps
-    low = feet[..., 1] < feet[..., 1].min(axis=1, keepdims=True) + 0.06
+    low = height < height.min(axis=1, keepdims=True) + 0.06
     seen = np.stack([track.visibility[:, [29, 31]].min(axis=1), track.visibility[:, [30, 32]].min(axis=1)], axis=1)
     return low & (speed < STANDS) & (seen > 0.5)
 

@@ -8,18 +8,31 @@ from contextlib import ExitStack
 
 import numpy as np
 
+from models.bodies.joints import JOINTS
 from pipelines.base import Event, Preview, Progress, RunContext
 from pipelines.body.figures import BodyModel, Figurine, color_of
 from pipelines.body.options import BodyOptions
 from pipelines.body.overlay import Drawn, SideStage, draw, draw_box
 from pipelines.body.people import Person, biggest
 from pipelines.body.source import Source
+from pipelines.export.motion import Motion
 from pipelines.media.image import write_image
 from pipelines.media.video import BackgroundWriter, VideoWriter
 
 REPORT_EVERY = 5
 OVERLAY, SIDE, POSTER = "overlay.mp4", "side.mp4", "poster.jpg"
 STILL, STILL_SIDE = "overlay.jpg", "side.jpg"
+
+
+def make_ready(model: BodyModel) -> None:
+    """Draws the body at rest once, very small, so that what is made at first need is there before the first frame."""
+    rest = model.data.J_regressor @ model.data.v_template
+    betas, place = np.zeros(model.layer.n_betas), np.array([[0.0, 0.0, -3.0]])
+    motion = Motion(np.zeros((1, JOINTS, 3)), place, betas, 30.0, rest, np.zeros(1), np.ones(1, bool))
+    camera = np.array([32.0, 32.0, 16.0, 16.0])
+    vertices, normals = Figurine(model, motion).drawn(0)
+    body = Drawn(1, vertices, model.drawn_faces, np.array(color_of(1), np.uint8), camera, normals)
+    draw(np.zeros((32, 32, 3), np.uint8), [body])
 
 
 def draw_all(
@@ -94,7 +107,7 @@ def present(
 def _stage(people: list[Person]) -> SideStage:
     roots = np.concatenate([(p.motion.rest_joints[0] + p.motion.transl)[p.motion.seen] for p in people])
     floors = [p.floor for p in people if np.isfinite(p.floor)]
-    return SideStage.around(roots, float(np.median(floors)) if floors else float("nan"))
+    return SideStage.around(roots, float(np.median(floors)) if floors else float("nan"), people[0].pitch)
 
 
 def _boxes(picture: np.ndarray, people: list[Person], frame: int) -> None:
