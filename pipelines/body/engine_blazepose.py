@@ -34,6 +34,7 @@ def infer(
         options.motion.hands,
         options.motion.face,
         options.people.limit,
+        still,
         detector=chosen_detector(options.people, ctx),
     )
     total = source.expected

@@ -25,8 +25,9 @@ HAND_PRESENCE, FACE_PRESENCE = 0.6, 0.6
 OTHER_HAND = 0.15  # probability of being the right one of both below which a closer look is not worth its time
 HAND_DRIFT = 0.8  # of the hand's region: how far its wrist may lie from the body's
 # Fingers of a hand that is small in the picture are finer than what is seen of them: they are read after this many
-# seconds again, every other frame of ordinary videos, and follow a straight line in between.
-HAND_LARGE, HAND_PAUSE = 48.0, 0.045
+# seconds again, every other frame of ordinary videos, and follow a straight line in between. Each look in vain doubles
+# the pause, up to so many times.
+HAND_LARGE, HAND_PAUSE, LONGEST_PAUSE = 48.0, 0.045, 6
 ELBOW, WRIST, INDEX_POINT, PINKY_POINT = (13, 14), (15, 16), (19, 20), (17, 18)
 UPPER_LIP, LOWER_LIP, BROW, CHIN = 13, 14, 10, 152
 # Of a head held level (eye sockets and ear holes at one height, the Frankfurt plane) the mesh's line from chin to
@@ -40,11 +41,17 @@ BACKLOG = 3  # frames whose hands and faces may still be under way
 
 @dataclass(frozen=True)
 class _LastHand:
-    """What one hand's latest reading gave: points (21, 3) in pixels, None unseen; the wrist (2,) of the body then."""
+    """What one hand's latest reading gave: points (21, 3) in pixels, None unseen; the wrist (2,) of the body then; how
+    many looks in a row were in vain."""
 
     time: float
     points: np.ndarray | None
     wrist: np.ndarray
+    misses: int = 0
+
+    def pause(self, size: float) -> float:
+        """Seconds until a hand of ``size`` pixels is to be read again."""
+        return HAND_PAUSE * min(2**self.misses, LONGEST_PAUSE) if size < HAND_LARGE or self.misses > 1 else 0.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,7 @@ class PeopleMeter:
     hands: bool = True
     face: bool = True
     limit: int = 16
+    still: bool = False
     sweep_interval: float = 2.0
     detector: Callable[[np.ndarray], np.ndarray] | None = None
     people: dict[int, TrackBuilder] = field(default_factory=dict)
@@ -76,7 +84,9 @@ class PeopleMeter:
         """Every frame with the people in it, as soon as it is measured."""
         follow = FollowOptions(limit=self.limit, sweep_interval=self.sweep_interval)
         lanes = self.networks.lanes()
-        tracker = PoseTracker(lanes[0], PoseOptions(follow=follow, smoothing=None), self.detector)
+        tracker = PoseTracker(
+            lanes[0], PoseOptions(follow=follow, smoothing=None, frugal=not self.still), self.detector
+        )
         held: list[Frame] = []
         waiting: deque[_Waiting] = deque()
 
@@ -122,11 +132,12 @@ class PeopleMeter:
         size = max(float(np.linalg.norm(knuckles - wrist)), 0.3 * reach)
         key = (person.track, side)
         last = self._last_hands.get(key)
-        if last is not None and size < HAND_LARGE and frame.time - last.time < HAND_PAUSE:
+        if last is not None and frame.time - last.time < last.pause(size):
             return HandSample(read=False)
-        self._last_hands[key] = _LastHand(frame.time, None, wrist)
         if pose.visibility[WRIST[side]] < 0.5 or size < HAND_MIN:
+            self._last_hands.pop(key, None)
             return HandSample()
+        self._last_hands[key] = _LastHand(frame.time, None, wrist, 1 + (last.misses if last is not None else 0))
         looks = []
         if last is not None and last.points is not None:
             moved = last.points.copy()

@@ -38,6 +38,7 @@ MIXED_GAP, MIXED_SHARE = 0.08, 0.6
 MIRROR = np.array([0, 4, 5, 6, 1, 2, 3, *(k + 1 - 2 * (k % 2 == 0) for k in range(7, 33))])
 BOX_ROOM = 1.25  # side of the region looked at, in long sides of a detector's box
 PART_SIZE, PART_GAP = 0.65, 0.12
+LARGER = 1.3  # times the radius of somebody beyond which a detection is not a part of them
 PART_SCORE, PART_VOTES = 0.8, 0.5  # what shows that a part is a person before another: score, votes to the other's
 MIN_VOTES, MIN_SCORE = 1.0, 0.66  # sum and best of the scores of agreeing tiles
 MIN_CLARITY, MIN_COVERED = 0.4, 0.5
@@ -87,18 +88,29 @@ def candidates(networks: BlazeNetworks, image: np.ndarray, search: SearchOptions
     return [_candidate(group) for group in groups]
 
 
+def hints_at_others(found: Sequence[Candidate]) -> bool:
+    """Whether detections come from elsewhere than the people whom the whole picture shows, of whom tiles see parts."""
+    whole = [c for c in found if c.whole]
+    return not whole or any(
+        all(np.linalg.norm(c.keypoints[0] - w.keypoints[0]) > w.radius or c.radius > w.radius * LARGER for w in whole)
+        for c in found
+        if not c.whole
+    )
+
+
 def find(
     networks: BlazeNetworks,
     image: np.ndarray,
-    search: SearchOptions,
+    found: Sequence[Candidate],
     known: Sequence[Pose],
     tiled: bool,
     measure: Callable[[np.ndarray, Region], Pose | None],
     min_size: float,
 ) -> list[Pose]:
-    """People other than ``known``, best first. ``measure`` gives the pose in a region, None when nobody is there."""
+    """The people among candidates other than ``known``, best first. ``measure`` gives the pose in a region, None when
+    nobody is there."""
     looked: list[tuple[float, Candidate, Pose]] = []
-    for candidate in candidates(networks, image, search, tiled):
+    for candidate in found:
         if not candidate.whole and (candidate.votes < MIN_VOTES or candidate.score < MIN_SCORE):
             continue
         if 2.5 * candidate.radius < min_size or any(_explained(candidate, pose) for pose in known):

@@ -96,9 +96,13 @@ class PoseTracker:
         if self._detector is not None:
             boxes = self._detector(image)
             return body_search.from_boxes(image, boxes, known, self.measure, options.min_size)
-        search = options.sweep if effort is Effort.SWEEP else options.search
         tiled = effort is not Effort.QUICK
-        return body_search.find(self.networks, image, search, known, tiled, self.measure, options.min_size)
+        swept = effort is Effort.SWEEP or (effort is Effort.THOROUGH and options.frugal)
+        search = options.sweep if swept else options.search
+        found = body_search.candidates(self.networks, image, search, tiled)
+        if swept and effort is Effort.THOROUGH and body_search.hints_at_others(found):
+            found = body_search.candidates(self.networks, image, options.search, tiled)
+        return body_search.find(self.networks, image, found, known, tiled, self.measure, options.min_size)
 
     def follow(self, image: np.ndarray, last: Pose) -> Pose | None:
         """The person where they were."""

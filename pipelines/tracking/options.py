@@ -63,7 +63,11 @@ class FaceOptions:
 
 @dataclass(frozen=True)
 class PoseOptions:
-    """People; fields as for faces. ``min_size`` is the side of the region the landmark network looks at, in pixels."""
+    """People; fields as for faces. ``min_size`` is the side of the region the landmark network looks at, in pixels.
+
+    ``frugal`` leaves a video's first thorough search at a sweep where the picture as a whole shows somebody and the
+    sweep gives no hint of anybody else.
+    """
 
     search: SearchOptions = SearchOptions(scales=(1.0, 0.85, 0.7, 0.6, 0.5), overlap=0.65)
     sweep: SearchOptions = SearchOptions(scales=(1.0, 0.7, 0.5), overlap=0.5)
@@ -71,6 +75,7 @@ class PoseOptions:
     min_presence: float = 0.5
     min_size: float = 40.0
     smoothing: SmoothingConfig | None = SMOOTHING
+    frugal: bool = False
 
 
 @dataclass(frozen=True)
