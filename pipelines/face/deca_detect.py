@@ -70,7 +70,7 @@ def find_faces(path: Path, photo: Image, side_car: Path | None, options: FaceOpt
         points = fan_landmarks(folder, ctx.weights.path(FAN_WEIGHTS[1]), ctx.settings, photo)
         points = _chosen(points, options.faces, options.face_number)
         return [cropped(photo, p, deca) for p in points]
-    tracks = choose_faces(measure_photo(path, ctx), options.faces, options.face_number)
+    tracks = choose_faces(measure_photo(path, ctx, cut=True), options.faces, options.face_number)
     return [cropped_mesh(photo, track.points[0], deca) for track in tracks]
 
 

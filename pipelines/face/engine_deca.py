@@ -98,7 +98,9 @@ class DecaEngine:
         else:
             yield from self.photos(sources, side_cars)
         if driver is not None:
+            made = len(self.state.outputs)
             yield from DecaVideo(self).transfer(driver)
+            self.state.first(made)
         if self.deca.tour:
             yield from self._tour(self.subjects[0])
         self.finish()

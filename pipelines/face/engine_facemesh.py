@@ -71,7 +71,9 @@ class FacemeshEngine:
         else:
             yield from self._photos(sources)
         if driver is not None:
+            made = len(self.state.outputs)
             yield from self._transfer(driver)
+            self.state.first(made)
         self._write_parameters()
         poster = exports.head_picture(self.heads[0].fit.vertices(), self.heads[0].texture)
         write_image(self.ctx.out_dir / "poster.jpg", poster)
@@ -89,7 +91,7 @@ class FacemeshEngine:
         for index, path in enumerate(sources):
             yield Progress("faces", index, len(sources), path.name)
             self.ctx.check()
-            measurement = measure_photo(path, self.ctx)
+            measurement = measure_photo(path, self.ctx, cut=True)
             photo = read_image(path, self.ctx.settings.limits)
             # A number counts the faces of one photo; with several photos each gives the faces it has.
             try:

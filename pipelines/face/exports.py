@@ -29,9 +29,11 @@ from pipelines.media.atomic import replacing
 from pipelines.render.depth_color import colorize, inverse_depth, valid_depth, value_range
 from pipelines.render.raster import rasterize_mesh
 from pipelines.render.shading import Camera, Picture, render_mesh, vertex_normals
+from pipelines.tracking.face_points import LINES_68
 
 Image = NDArray[np.uint8]
-SHOWN_SIDE = 1280  # pixels of the pictures that are shown
+SHOWN_SIDE, LEAST_SIDE = 1280, 640  # pixels of the pictures that are shown, at most and at least
+MESHED = 110  # pixels: the height from which a face has room for its mesh
 VIEW = 480  # pixels of the pictures that show a head by itself
 FRAME = (np.array([0.0, -0.025, -0.07]), 0.33)  # middle and size of a face in those, metres
 NOTE = "estimated from landmarks; gaze and tongue are not estimated and stay 0"
@@ -40,11 +42,12 @@ PLOTTED = 8  # curves that move most
 
 def shown_copy(photo: Image, lens: FaceLens) -> tuple[Image, FaceLens, float]:
     """The photo at the size in which it is shown, its lens, and the factor between the two."""
-    factor = min(1.0, SHOWN_SIDE / max(photo.shape[:2]))
+    longer = max(photo.shape[:2])
+    factor = min(max(LEAST_SIDE, longer), SHOWN_SIDE) / longer
     if factor == 1.0:
         return photo, lens, 1.0
     size = (round(photo.shape[1] * factor), round(photo.shape[0] * factor))
-    small = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(photo, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
     return small, FaceLens(resize_intrinsics(lens.intrinsics, factor, factor), size), factor
 
 
@@ -122,17 +125,27 @@ def landmark_picture(photo: Image, landmarks: Sequence[NDArray[np.floating]], nu
     edges = np.unique(np.sort(np.concatenate([skin[:, [0, 1]], skin[:, [1, 2]], skin[:, [2, 0]]]), axis=1), axis=0)
     for points, number in zip(landmarks, numbers, strict=True):
         at = np.rint(points[:, :2] * 8).astype(np.int32)
+        if np.ptp(points[:, 1]) < MESHED:
+            lines = [at[list(line)] for line in LINES_68]
+            cv2.polylines(canvas, lines, False, (90, 220, 190), 1, cv2.LINE_AA, 3)
+            _numbered(canvas, points, number)
+            continue
         wires = canvas.copy()
         cv2.polylines(wires, list(at[edges]), False, (90, 220, 190), 1, cv2.LINE_AA, 3)
         canvas = cv2.addWeighted(wires, 0.55, canvas, 0.45, 0)
         radius = max(1, round(np.ptp(points[:, 1]) / 260))
         for x, y in at:
             cv2.circle(canvas, (int(x), int(y)), radius * 8, (255, 255, 255), -1, cv2.LINE_AA, 3)
-        size = max(0.5, float(np.ptp(points[:, 1])) / 300)
-        corner = (int(points[:, 0].min()), max(int(points[:, 1].min()) - 6, int(24 * size)))
-        for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 2)):
-            cv2.putText(canvas, str(number), corner, cv2.FONT_HERSHEY_SIMPLEX, size, colour, width, cv2.LINE_AA)
+        _numbered(canvas, points, number)
     return canvas
+
+
+def _numbered(canvas: Image, points: NDArray[np.floating], number: int) -> None:
+    """Writes a face's number above it."""
+    size = max(0.5, float(np.ptp(points[:, 1])) / 300)
+    corner = (int(points[:, 0].min()), max(int(points[:, 1].min()) - 6, int(24 * size)))
+    for colour, width in (((0, 0, 0), 4), ((255, 255, 255), 2)):
+        cv2.putText(canvas, str(number), corner, cv2.FONT_HERSHEY_SIMPLEX, size, colour, width, cv2.LINE_AA)
 
 
 def parameters(fit: HeadFit, lens: FaceLens, weights: NDArray[np.floating] | None) -> dict[str, object]:

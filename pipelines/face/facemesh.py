@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.blaze.face import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from models.geometry.cameras import intrinsics_from_fov
 from models.geometry.similarity import umeyama
 from pipelines.face.canonical import CanonicalFace, canonical_face, pupils
@@ -17,6 +18,7 @@ from pipelines.tracking.networks import BlazeNetworks
 from pipelines.tracking.regions import Region
 
 LEAST_PERSON = 0.4  # mean confidence over the landmarks from which the mask is believed
+EYES_OF_68 = (36, 45)  # their outer corners
 BUST = 3.4  # sides of the square about head and shoulders, in faces
 Array = NDArray[np.float64]
 
@@ -125,10 +127,14 @@ def with_silhouette(fit: HeadFit, lens: FaceLens, mask: NDArray[np.float32]) -> 
 
 
 def head_region(landmarks: NDArray[np.floating]) -> Region:
-    """The upright square of a photo in which a person is told from the background: head and shoulders."""
+    """The square of a photo in which a person is told from the background: head and shoulders, upright or turned by
+    quarters with a photo that lies on its side. ``landmarks`` (468 or 68, 2+) in pixels."""
     low, high = landmarks[:, :2].min(axis=0), landmarks[:, :2].max(axis=0)
     x, y = (low + high) / 2
-    return Region(float(x), float(y), BUST * float((high - low).max()))
+    right, left = (RIGHT_EYE_OUTER, LEFT_EYE_OUTER) if len(landmarks) >= 468 else EYES_OF_68
+    across = landmarks[left, :2] - landmarks[right, :2]
+    quarters = round(float(np.arctan2(across[1], across[0])) / (np.pi / 2))
+    return Region(float(x), float(y), BUST * float((high - low).max()), quarters * np.pi / 2)
 
 
 def person_mask(
@@ -144,8 +150,8 @@ def person_mask(
     at = np.clip(region.to_unit(landmarks[:, :2]) * side, 0, side - 1).astype(int)
     if small[at[:, 1], at[:, 0]].mean() < LEAST_PERSON:
         return None
-    x0, y0 = region.x - region.side / 2, region.y - region.side / 2
-    scale = side / region.side
-    to_small = np.array([[scale, 0, (0.5 - x0) * scale - 0.5], [0, scale, (0.5 - y0) * scale - 0.5]])
+    turned = region.axes.T * (side / region.side)
+    start = turned @ (0.5 - region.x, 0.5 - region.y) + side / 2 - 0.5
+    to_small = np.concatenate([turned, start[:, None]], axis=1)
     size = (photo.shape[1], photo.shape[0])
     return cv2.warpAffine(small, to_small, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)

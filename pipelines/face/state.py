@@ -20,6 +20,10 @@ class FaceState:
     summary: dict[str, float | int | str | bool] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
+    def first(self, made: int) -> None:
+        """Puts the results after the first ``made`` before those: what a job was for is looked at first."""
+        self.outputs = self.outputs[made:] + self.outputs[:made]
+
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _FILE).write_text(json.dumps(asdict(self)), encoding="utf-8")

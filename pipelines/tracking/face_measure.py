@@ -23,9 +23,10 @@ from pipelines.tracking.face_tracker import FaceTracker
 from pipelines.tracking.measurements import MeasurementCache, MeasurementKey
 from pipelines.tracking.networks import BlazeNetworks
 from pipelines.tracking.options import FaceOptions
+from pipelines.tracking.photo_faces import faces_of_photo
 
-VERSION = "talk-faces-3"
-LEAST_SHARE = 0.02  # of the frames: faces seen more rarely are not offered
+VERSION = "talk-faces-4"
+LEAST_SHARE, LEAST_SECONDS = 0.02, 0.4  # of the frames, and in all: faces seen more rarely are not offered
 MOST_FACES = 16
 STEADY_SECONDS = 0.035
 
@@ -76,10 +77,10 @@ class Measurement:
         return tuple(sorted(self.faces, key=lambda face: face.left))
 
 
-def measure_photo(path: Path, ctx: RunContext) -> Measurement:
-    """The faces of a still picture, as a clip of one frame."""
+def measure_photo(path: Path, ctx: RunContext, cut: bool = False) -> Measurement:
+    """The faces of a still picture, as a clip of one frame; ``cut`` as in ``faces_of_photo``."""
     image = read_image(path, ctx.settings.limits)
-    found = _tracker(ctx).find_faces(image)
+    found = faces_of_photo(_tracker(ctx), image, cut)
     faces = tuple(
         FaceTrack(n, np.ones(1, bool), face.landmarks[None, :468].astype(np.float32))
         for n, face in enumerate(found[:MOST_FACES])
@@ -124,10 +125,11 @@ def measure_video(path: Path, ctx: RunContext) -> Iterator[Progress | Measuremen
 def _tracks(rows: dict[int, list[tuple[int, np.ndarray]]], times: np.ndarray) -> tuple[FaceTrack, ...]:
     frames = len(times)
     seconds = float(np.median(np.diff(times))) if frames > 1 else 0.04
+    least = max(1, LEAST_SHARE * frames, min(LEAST_SECONDS / max(seconds, 1e-3), 0.5 * frames))
     tracks = []
     for number in list(rows):
         seen_at = rows.pop(number)  # let go of face by face: a long video's are many
-        if len(seen_at) < max(1, LEAST_SHARE * frames):
+        if len(seen_at) < least:
             continue
         seen, points = np.zeros(frames, bool), np.zeros((frames, 468, 3), np.float32)
         for index, landmarks in seen_at:
@@ -181,7 +183,9 @@ def faces_in_sight(path: Path, ctx: RunContext) -> list[np.ndarray]:
     else:
         image = next(iter(VideoReader(path, ctx.settings.limits, max_side=1280))).rgb
     found = []
-    for face in sorted(_tracker(ctx).find_faces(image)[:MOST_FACES], key=lambda f: float(np.median(f.landmarks[:, 0]))):
+    for face in sorted(
+        faces_of_photo(_tracker(ctx), image)[:MOST_FACES], key=lambda f: float(np.median(f.landmarks[:, 0]))
+    ):
         x0, y0, x1, y1 = face.box
         pad = 0.25 * face.size
         left, top = max(0, int(x0 - pad)), max(0, int(y0 - pad))
@@ -201,8 +205,8 @@ def choose_faces(measurement: Measurement, which: str, number: int) -> tuple[Fac
     """
     if not measurement.faces:
         raise InputError(
-            "No face was found; use a picture or video in which a face looks towards the camera and fills at least a "
-            "twentieth of the height"
+            "No face was found; use a picture or video in which a whole face looks towards the camera and fills at "
+            "least a twentieth of the height"
         )
     if which == "all":
         return measurement.from_left()

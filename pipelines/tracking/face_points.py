@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 CORNERS = (61, 291)
@@ -41,6 +43,11 @@ MESH_68 = (
     70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 168, 197, 5, 4, 75, 97, 2, 326, 305,
     33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
     61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87,
+)  # fmt: skip
+# Lines through the 68: jaw, brows, bridge and base of the nose, eyes, outer and inner lips.
+LINES_68 = tuple(
+    MESH_68[start:end] + (MESH_68[start:start + 1] if start >= 36 else ())
+    for start, end in pairwise((0, 17, 22, 27, 31, 36, 42, 48, 60, 68))
 )  # fmt: skip
 BROWS = {"right": (70, 63, 105, 66, 107), "left": (336, 296, 334, 293, 300)}
 

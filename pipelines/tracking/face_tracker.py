@@ -35,13 +35,15 @@ class Face:
     """One face of one picture.
 
     ``box`` (4,) x0, y0, x1, y1 about the landmarks, in pixels. ``landmarks`` (468 or 478, 3) in pixels; z grows away
-    from the camera, in the scale of x. ``presence`` in 0..1. ``region`` is what the network looked at.
+    from the camera, in the scale of x. ``presence`` in 0..1. ``region`` is what the network looked at. ``certainty`` is
+    the detector's score, 0 where the face was not searched for.
     """
 
     box: np.ndarray
     landmarks: np.ndarray
     presence: float
     region: Region
+    certainty: float = 0.0
 
     @property
     def size(self) -> float:
@@ -111,7 +113,7 @@ class FaceTracker:
     def search(self, image: np.ndarray, known: Sequence[Face], effort: Effort) -> list[Face]:
         """Faces other than ``known``, largest first."""
         faces: list[Face] = []
-        for box, keypoints in self._candidates(image, effort):
+        for box, keypoints, score in self._candidates(image, effort):
             side = float(box[2] - box[0])
             if side < self.options.min_size or any(_inside(box, face.box) for face in (*known, *faces)):
                 continue
@@ -121,7 +123,7 @@ class FaceTracker:
             if is_line_drawing(image, face.region, face.landmarks):
                 continue
             if not any(self.same(face, other) for other in (*known, *faces)):
-                faces.append(face)
+                faces.append(replace(face, certainty=score))
         return sorted(faces, key=lambda f: -f.size)
 
     def follow(self, image: np.ndarray, last: Face) -> Face | None:
@@ -166,8 +168,8 @@ class FaceTracker:
             landmarks = np.concatenate([landmarks, self._irises(image, landmarks)])
         return Face(box, landmarks, found.presence, region)
 
-    def _candidates(self, image: np.ndarray, effort: Effort) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Boxes (4,) and key points (6, 2): of the whole picture first, then of its tiles, best first in each."""
+    def _candidates(self, image: np.ndarray, effort: Effort) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
+        """Boxes (4,), key points (6, 2), scores: of the whole picture, then of its tiles, best first in each."""
         search = self.options.sweep if effort is Effort.SWEEP else self.options.search
         levels = [[self.networks.detect(image, FACE_SHORT_RANGE)]]
         if effort is not Effort.QUICK:
@@ -177,7 +179,7 @@ class FaceTracker:
         for level in levels:
             found = join(level)
             for index in suppress_boxes(found.boxes, found.scores, FACE_SHORT_RANGE.max_iou):
-                yield found.boxes[index], found.keypoints[index]
+                yield found.boxes[index], found.keypoints[index], float(found.scores[index])
 
     def _irises(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         """Right then left iris (10, 3): centre and four points of the rim each; z is that of the eye's corners."""

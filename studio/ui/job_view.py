@@ -26,6 +26,13 @@ STAGE_WORDS = {
     "finish": "Writing the results",
 }
 
+_SHOW_RESULT = """() => {
+  const head = document.querySelector("#ID");
+  const place = head?.getBoundingClientRect();
+  const hidden = place?.height && (place.bottom < 0 || place.top > 0.6 * innerHeight);
+  if (hidden) head.scrollIntoView({ behavior: "smooth", block: "start" });
+}"""
+
 # What a tab does with the values of its controls: the inputs and options of a job. Raises StudioError.
 ReadControls = Callable[..., tuple[Inputs, Options]]
 
@@ -108,6 +115,9 @@ class JobView:
             **html.QUIET,
         )
         self.panel.then_view(started)
+        # Run lies below the options, the result above or below it: whoever has not scrolled on is shown the result.
+        js = _SHOW_RESULT.replace("ID", f"{self.pipeline_id}-result-head")
+        started.success(None, None, None, js=js, api_visibility="private")
 
     def show(self, run_id: str, who: Caller) -> Iterator[Updates]:
         """A run by its id: followed while it is live, else shown."""

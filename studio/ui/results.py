@@ -275,7 +275,7 @@ class ResultsPanel:
         if pairs and self.views:
             names = [(o.title, i) for i, o in enumerate(self._of(record, self.views.base))]
             title = self.views.layers[0][0]
-            updates[self.view] = gr.update(choices=names, value=0)
+            updates[self.view] = gr.update(choices=names, value=0, visible=pairs > 1)
             updates[self.layer] = gr.update(value=title)
             updates[self.slider] = self._pair(record, 0, title)
         updates[self.tabs] = gr.update(visible=True, selected=selected)
