@@ -49,9 +49,9 @@ def build_ui(studio: Studio) -> gr.Blocks:
         with gr.Tabs(elem_id="studio-tabs") as tabs:
             shell = Shell(studio, page, tabs, secret, last_job, opened, sent)
             for pipeline_id in built:
-                with gr.Tab(registry.get(pipeline_id).title, id=pipeline_id, elem_id=f"tab-{pipeline_id}"):
+                with gr.Tab(registry.get(pipeline_id).title, id=pipeline_id, elem_id=f"tab-{pipeline_id}") as place:
                     view = _tab_of(shell, pipeline_id)
-                    view.draw()
+                    view.draw(place)
                 _open_here(shell, pipeline_id, view.job, view.inputs_column)
                 receive(pipeline_id, sent, view.field_of, view.job.origins)
                 view.results.handover.wire(view.results.run_id, tabs, sent)

@@ -71,9 +71,8 @@ def install_weights(page: Page, name: str, path: Path) -> None:
     field.click()
     field.fill(f"({name})")
     page.get_by_role("option").filter(has_text=f"({name})").first.click()
-    clear = page.locator("#models-file button[aria-label='Clear']")
-    if clear.count():
-        clear.click()
+    if page.locator("#models-file .file-preview").count():
+        page.locator("#models-file button[aria-label='Clear']").click()
     page.set_input_files("#models-file input[type=file]", str(path))
     page.locator("#models-file .file-preview").wait_for(timeout=60_000)
     page.locator("#models-install").click()

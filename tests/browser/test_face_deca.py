@@ -55,13 +55,10 @@ def test_files_are_installed_on_the_page_and_drive_the_tab(server, open_page, ma
     bad.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     steps.install_weights(page, "flame-2020", bad)
     page.get_by_text("Not installed").first.wait_for()
-    page.reload()
-    steps.tab(page, "Models")
-    page.locator("#models-table", has_text="DECA networks").wait_for()
     for name, path in made.items():
         steps.install_weights(page, name, path)
         page.locator("#models-news", has_text=f"{TITLES[name]} passed every check").wait_for(timeout=90_000)
-    page.reload()
+    steps.tab(page, "Face")
     page.locator("#face-engine-line", has_text=re.compile(r"^\s*DECA")).wait_for()
     portrait = Path(spec.origin).parent / "data" / "astronaut.png"
     page.set_input_files("#face-files input[type=file]", [str(portrait)])

@@ -74,7 +74,7 @@ class ModelsTab:
             with gr.Row():
                 choices = [(f"{e.title} ({e.id})", e.id) for e in self.weights.entries()]
                 self.target = gr.Dropdown(choices, value=None, label="Which one it is", elem_id=f"{ID}-target")
-                self.file = gr.File(label="File or ZIP", file_count="single", height=110, elem_id=f"{ID}-file")
+                self.file = gr.File(label="File or ZIP", file_count="single", height=130, elem_id=f"{ID}-file")
             self.install = gr.Button("Check and install", variant="primary", elem_id=f"{ID}-install")
         self.verb = gr.Textbox(container=False, elem_classes="ls-bridge", elem_id=f"{ID}-act-value")
         self.act = gr.Button(elem_classes="ls-bridge", elem_id=f"{ID}-act-go")

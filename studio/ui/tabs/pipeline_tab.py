@@ -45,7 +45,8 @@ class PipelineTab:
         self.results = ResultsPanel(self.studio.runs, self.id, self.views, *self.empty)
         self.job = JobView(shell, self.id, self.results, self.words)
 
-    def draw(self) -> None:
+    def draw(self, tab: gr.Tab) -> None:
+        self.tab = tab
         with gr.Row(elem_classes="ls-columns"):
             with gr.Column(scale=4, min_width=330) as self.inputs_column:
                 html.block(html.intro(self.pipeline.title, self.pipeline.tagline))
@@ -76,9 +77,9 @@ class PipelineTab:
 
     def wire(self) -> None:
         """Connects the controls."""
-        # Also when a page opens: a checkpoint may have come since the last one.
+        # Also when the page or the tab is opened: a checkpoint may have come or gone since.
         gr.on(
-            [self.shell.page.load, self.engine.change],
+            [self.shell.page.load, self.tab.select, self.engine.change],
             self._engine_lines,
             self.engine,
             [self.engine_line, self.licence],

@@ -67,7 +67,8 @@ class TalkTab:
         )
         self.job = JobView(shell, ID, self.results, WORDS)
 
-    def draw(self) -> None:
+    def draw(self, tab: gr.Tab) -> None:
+        self.tab = tab
         with gr.Row(elem_classes="ls-columns"):
             with gr.Column(scale=4, min_width=330) as self.inputs_column:
                 html.block(html.intro(self.pipeline.title, self.pipeline.tagline))
@@ -152,7 +153,8 @@ class TalkTab:
         self.faces.select(
             self._pick, None, [self.options.control("faces"), self.options.control("face_number")], **html.QUIET
         )
-        self.engine.change(self._engine_line, [self.engine], [self.engine_line], **html.QUIET)
+        opened = [self.shell.page.load, self.tab.select, self.engine.change]
+        gr.on(opened, self._engine_line, [self.engine], [self.engine_line], **html.QUIET)
         controls = [self.files, self.voice, self.text, self.transcript, self.engine, *self.options.controls]
         self.job.wire(self._read_whole, controls)
         self.job.wire_run(self.preview, self._read_preview, controls)
