@@ -19,6 +19,8 @@ RATE = 16000
 FRAME_SECONDS = 0.01
 SILENCE = "SIL"
 _FILLERS = {"<s>", "</s>", "<sil>", "[NOISE]", "[SPEECH]", "SIL", "+NSN+", "+SPN+"}
+# Search widths: a known text is searched more widely, since voices the model finds odd must still get through it.
+_KNOWN_TEXT = {"beam": 1e-80, "pbeam": 1e-80, "wbeam": 1e-60}
 _PHONE_FILLERS = {"+NSN+": SILENCE, "+SPN+": "AH"}
 # Rough spelling-to-sound for words outside the dictionary; longest spelling first.
 _SPELLING = {
@@ -61,12 +63,12 @@ class PhoneRecognizer:
 
     def __init__(self) -> None:
         self._words: Decoder | None = None
+        self._text: Decoder | None = None
         self._loop: Decoder | None = None
 
     def words(self, samples: np.ndarray) -> tuple[Word, ...]:
         """Words of an utterance (N,) float32 at 16 kHz, by the English language model."""
         decoder = self._word_decoder()
-        decoder.activate_search("_default")
         _feed(decoder, samples)
         found = []
         for part in decoder.seg() or ():
@@ -76,8 +78,8 @@ class PhoneRecognizer:
         return tuple(found)
 
     def align(self, samples: np.ndarray, text: str) -> tuple[Phone, ...]:
-        """Phones of an utterance whose words are known; empty when the text does not fit the sound."""
-        decoder = self._word_decoder()
+        """Phones of an utterance whose English words are known; empty when the text does not fit the sound."""
+        decoder = self._text_decoder()
         words = self._known(decoder, spoken_words(text))
         if not words:
             return ()
@@ -110,6 +112,11 @@ class PhoneRecognizer:
         if self._words is None:
             self._words = Decoder(samprate=RATE, loglevel="FATAL")
         return self._words
+
+    def _text_decoder(self) -> Decoder:
+        if self._text is None:
+            self._text = Decoder(samprate=RATE, lm=None, loglevel="FATAL", **_KNOWN_TEXT)
+        return self._text
 
     @staticmethod
     def _known(decoder: Decoder, words: Sequence[str]) -> list[str]:

@@ -172,8 +172,8 @@ class MouthArtist:
         result = sample(pixels, top * (1 - inside) + mixed * inside).astype(np.float32)
         lower_skin = sample(pixels, bottom * (1 - inside) + mixed * inside).astype(np.float32)
         result += (lower_skin - result) * share
-        touching = apart * float(np.clip(1 - target.aperture / 0.02, 0, 1))
-        if touching > 0:
+        touching = apart * np.clip(1 - (line_bottom - line_top) / 0.02, 0, 1)
+        if apart > 0:
             result = _with_contact(result, v - seam, u / corners, max(0.008, 0.75 / pose.scale), touching)
         if target.aperture > 0.004:
             result = self._with_inside(result, pose, target, region, (u, v, line_top, line_bottom, half))
@@ -237,9 +237,10 @@ class MouthArtist:
 
 
 def _with_contact(
-    picture: np.ndarray, from_seam: np.ndarray, across: np.ndarray, width: float, amount: float
+    picture: np.ndarray, from_seam: np.ndarray, across: np.ndarray, width: float, amount: np.ndarray
 ) -> np.ndarray:
-    """The shadow where lips touch, for lips that were parted in the source and so have none; ``across`` is -1..1."""
-    line = np.exp(-((from_seam / width) ** 2)) * np.clip(1.06 - across**8, 0, 1)
-    shade = np.array([0.44, 0.52, 0.52]) * amount  # on lips red is lost least
+    """The shadow where lips touch, for lips that were parted in the source and so have none; ``across`` is -1..1,
+    ``amount`` (H, W) 0..1."""
+    line = np.exp(-((from_seam / width) ** 2)) * np.clip(1.06 - across**8, 0, 1) * amount
+    shade = np.array([0.44, 0.52, 0.52])  # on lips red is lost least
     return picture * (1 - shade * line[..., None])

@@ -14,14 +14,15 @@ import numpy as np
 from pipelines.talk.mouth_shape import MouthTarget
 
 TEETH_HALF_WIDTH = 0.205  # of the visible upper row, eye distances
-TEETH_EDGE = 0.012  # how far below the lips' meeting line the incisors end
+TEETH_EDGE = 0.018  # how far below the lips' meeting line the incisors end
 TEETH_LENGTH = 0.085
 PATCH_SCALE = 220.0  # pixels per eye distance of a stored row of teeth
 PATCH_HALF = (0.26, 0.11)  # half extent of the stored patch in u and v
 LEAST_TEETH = 0.06  # opening of the source mouth from which its teeth can be taken
 BRIGHT_TEETH = 0.62  # share of the skin's brightness from which a pixel counts as tooth
-HIDDEN_BY_POUT = 0.85  # rounded lips stand before the teeth
-SHOWN_UP_TO = 0.35  # rounding up to which they show in full: half hidden they would look grey
+LOWER_TEETH_SHOWN = 0.02  # of the lower teeth above the lip that goes with them
+BEHIND_POUT = (0.065, 0.38, 0.46, 0.48)  # how far rounded lips hide the upper teeth, and their shade in RGB
+RIM = 0.02  # eye distances of a lip's wet inner side that show
 COVERED = 0.3  # share of the row's width that must show teeth for the clip's own to be used
 
 
@@ -44,11 +45,11 @@ class Tones:
     @property
     def cavity(self) -> np.ndarray:
         """The dark of the open mouth: a deep shade of the lips."""
-        return np.clip(0.16 * self.lips * np.array([1.25, 0.85, 0.85]) + 6.0, 8.0, 70.0)
+        return np.clip(0.19 * self.lips * np.array([1.3, 0.8, 0.8]) + 6.0, 8.0, 75.0)
 
     @property
     def tongue(self) -> np.ndarray:
-        return np.clip(self.lips * np.array([0.72, 0.5, 0.52]), 20.0, 190.0)
+        return np.clip(self.lips * np.array([0.84, 0.6, 0.62]), 20.0, 200.0)
 
     @property
     def enamel(self) -> np.ndarray:
@@ -70,7 +71,7 @@ def drawn_teeth(tones: Tones) -> Teeth:
     """A plain upper row: eight teeth, an arch, soft gaps, gums above."""
     us, vs = patch_axes()
     u, v = np.meshgrid(us, vs)
-    arch = TEETH_EDGE - 0.28 * u**2 / TEETH_HALF_WIDTH
+    arch = TEETH_EDGE - 0.20 * u**2 / TEETH_HALF_WIDTH
     widths = np.array([0.046, 0.038, 0.040, 0.036, 0.034])
     bounds = np.concatenate([[0.0], np.cumsum(widths)])
     gap = np.min(np.abs(np.abs(u)[..., None] - bounds), axis=-1)
@@ -146,29 +147,38 @@ class InsideView:
 
 def paint(view: InsideView, teeth: Teeth, tones: Tones) -> np.ndarray:
     """The inside of the mouth (H, W, 3) float32 0..255, to be shown through the opening only."""
-    u, v = view.u, view.v
-    depth = np.clip((v - view.top) / np.maximum(view.bottom - view.top, 1e-4), 0, 1)
+    u, v, target = view.u, view.v, view.target
+    gap = np.maximum(view.bottom - view.top, 1e-4)
+    depth = np.clip((v - view.top) / gap, 0, 1)
     across = np.clip(np.abs(u) / max(view.half, 1e-3), 0, 1)
-    dark = tones.cavity * (0.75 + 0.5 * depth[..., None])
-    # The tongue: a mound on the floor of the mouth, higher for sounds made with its tip.
-    height = (0.30 + 0.45 * view.target.tongue) * view.target.aperture
-    mound = view.bottom - height * np.clip(1 - (u / (0.75 * view.half)) ** 2, 0, 1)
-    cover = np.clip((v - mound) / 0.014 + 0.5, 0, 1) * np.clip(1.3 - across * 1.25, 0, 1)
-    lit = 0.42 + 0.4 * np.clip((v - mound) / 0.05, 0, 1) * (0.6 + 0.4 * view.target.tongue)
-    groove = 1.0 - 0.18 * np.exp(-((u / 0.012) ** 2))
-    picture = _over(dark, tones.tongue * (lit * groove)[..., None], cover * (0.55 + 0.4 * view.target.tongue))
+    # Light falls in from above and in front: the floor of the mouth is lit, its roof is not.
+    picture = tones.cavity * (0.7 + 0.75 * depth[..., None])
     # Lower teeth: the edge of the row, just above the lower lip, in the shade.
-    low_edge = view.target.drop - 0.004 + 0.16 * u**2 / TEETH_HALF_WIDTH
+    low_edge = target.drop - LOWER_TEETH_SHOWN + 0.16 * u**2 / TEETH_HALF_WIDTH
     low = np.clip((v - low_edge) / 0.006 + 0.5, 0, 1) * np.clip((0.15 - np.abs(u)) / 0.03, 0, 1)
-    wide_open = float(np.clip((view.target.aperture - 0.05) / 0.05, 0, 1))
-    picture = _over(picture, tones.enamel * 0.62, 0.7 * low * wide_open)
-    row, alpha = _teeth_at(teeth, u, v)
-    hidden = HIDDEN_BY_POUT * float(np.clip((view.target.rounded - SHOWN_UP_TO) / 0.35, 0, 1))
-    picture = _over(picture, row, alpha * (1 - hidden))
+    parted = float(np.clip((target.aperture - 0.015) / 0.03, 0, 1)) * (1 - target.rounded)
+    picture = _over(picture, tones.enamel * 0.62, 0.75 * low * parted)
+    # The tongue: a mound on the floor of the mouth, whose tip comes up for sounds made with it.
+    height = (0.34 + 0.42 * target.tongue) * target.aperture
+    mound = view.bottom - height * np.clip(1 - (u / (0.78 * view.half)) ** 2, 0, 1)
+    cover = np.clip((v - mound) / 0.016 + 0.5, 0, 1) * np.clip(1.3 - across * 1.25, 0, 1)
+    lit = 0.5 + 0.35 * np.clip((v - mound) / 0.05, 0, 1) + 0.22 * target.tongue
+    groove = 1.0 - 0.14 * np.exp(-((u / 0.014) ** 2))
+    shown = 0.6 + 0.38 * target.tongue
+    picture = _over(picture, tones.tongue * (lit * groove)[..., None], cover * shown)
+    # Lips pushed forward stand before the teeth, which lie higher and in the shade behind them.
+    row, alpha = _teeth_at(teeth, u, v + BEHIND_POUT[0] * target.rounded)
+    row = row * (1 - target.rounded * np.array(BEHIND_POUT[1:]))
+    picture = _over(picture, row, alpha)
     # Shadow: of the upper lip on the teeth, and towards the corners.
     under_lip = 1.0 - 0.42 * np.exp(-np.clip(v - view.top, 0, None) / 0.014)
-    corners = 1.0 - 0.62 * across**2.2
-    return picture * (under_lip * corners)[..., None]
+    corners = 1.0 - 0.5 * across**2.2
+    picture = picture * (under_lip * corners)[..., None]
+    # Lips turn inwards before they end, the lower one in the light.
+    turn = np.minimum(RIM, 0.3 * gap)
+    above, below = (np.clip(1 - d / turn, 0, 1) ** 2 for d in (v - view.top, view.bottom - v))
+    picture = _over(picture, tones.lips * np.array([0.42, 0.36, 0.36]), 0.55 * above)
+    return _over(picture, tones.lips * np.array([0.72, 0.62, 0.62]), 0.8 * below)
 
 
 def _teeth_at(teeth: Teeth, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -131,10 +131,12 @@ def mouth_target(person: Person, curves: np.ndarray, strength: float = 1.0) -> M
     aperture = opening * WIDEST
     lips = person.shape.copy()
     half = person.half_width
+    inner_half = float(np.abs(lips[[78, 308], 0]).mean())
     across = np.clip(lips[:, 0] / half, -1.0, 1.0)
     rounded = float(np.clip(-width, 0.0, 1.0))
     # Lips pushed forward touch at their sides: the opening is a small round one in the middle.
-    lens_inner, lens_outer = (1 - across**2) ** (0.75 + 1.1 * rounded), (1 - 0.85 * across**2)
+    lens_inner = (1 - np.clip(lips[:, 0] / inner_half, -1.0, 1.0) ** 2) ** (0.75 + 0.6 * rounded)
+    lens_outer = 1 - 0.85 * across**2
     raise_by, drop_by = UPPER_SHARE * aperture, (1 - UPPER_SHARE) * aperture
     stretch = 1.0 + (0.09 * width if width > 0 else 0.30 * width) - 0.09 * opening
     plump = 1.0 + (-0.10 * width if width > 0 else -0.26 * width) - 0.10 * closure

@@ -8,6 +8,10 @@ from pydantic import Field
 
 from pipelines.base import Options
 
+Language = Literal[
+    "auto", "en", "zh", "yue", "ja", "ko", "ru", "ar", "hi", "el", "he", "th", "de", "fr", "es", "it", "pt", "nl", "pl",
+    "tr", "vi",
+]  # fmt: skip
 ADVANCED = {"advanced": True}
 
 
@@ -66,7 +70,15 @@ class TalkOptions(Options):
         description="Spoken by espeak-ng, a separate program, when no recording is given",
     )
     transcript: str = Field(
-        "", max_length=20000, title="Transcript", description="English words of the recording; makes the lips exact"
+        "",
+        max_length=20000,
+        title="Transcript",
+        description="Words of the recording, which make the lips exact; other languages than English need espeak-ng",
+    )
+    language: Language = Field(
+        "auto",
+        title="Language of text and transcript",
+        description="Automatic goes by the alphabet, and takes Latin letters for English",
     )
     faces: Literal["largest", "all", "number"] = Field(
         "largest", title="Who speaks", description="The largest face, every face, or the one with the number below"

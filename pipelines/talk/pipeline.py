@@ -145,7 +145,7 @@ class TalkPipeline:
         if recording is None:
             if not options.text.strip():
                 raise InputError("Nothing to say yet: add a recording of a voice, or type a text")
-            recording, spoken = voice.speak(options.text, ctx.out_dir / "voice.wav"), True
+            recording, spoken = voice.speak(options.text, ctx.out_dir / "voice.wav", options.language), True
         probe_audio(recording, limits)
         fps = Fraction(options.still.fps).limit_denominator(1000)
         if kind.kind == "video":
@@ -165,8 +165,9 @@ class TalkPipeline:
         yield Progress("listen", note="Listening to the voice")
         transcript = options.transcript or (options.text if plan.spoken else "")
         speech = listen(
-            plan.voice, limits, transcript, options.mouth.sounds, options.preview_seconds, _reporter(ctx, "listen")
-        )
+            plan.voice, limits, transcript, options.mouth.sounds, options.preview_seconds, _reporter(ctx, "listen"),
+            options.language,
+        )  # fmt: skip
         measurement: Measurement | None = None
         yield Progress("measure", note="Following the faces")
         if plan.photo:

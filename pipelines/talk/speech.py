@@ -8,18 +8,23 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, uniform_filter1d
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d, uniform_filter1d
 
+from models.runtime.errors import EngineUnavailable
 from models.runtime.settings import Limits
-from models.talking.phones import RATE, Phone, PhoneRecognizer, Word
+from models.talking.phones import RATE, SILENCE, Phone, PhoneRecognizer, Word
 from pipelines.media.audio import read_audio
+from pipelines.talk import voice
 from pipelines.talk.spectrum import FRAMES_PER_SECOND, Spectrum, analyse
+from pipelines.talk.text_timing import timed
 from pipelines.talk.visemes import MouthCurves, mouth_curves, silent, sound_curves
 from pipelines.talk.voice_activity import Activity, find_speech
 
 Method = Literal["auto", "words", "phones", "sound"]
 TRUSTED_CONFIDENCE = 0.55  # mean word confidence from which recognised English words are believed
 ENVELOPE_STEPS = 3000
+FITTING = 0.6  # share of the speech that an aligned text must fill, and the other way round
+SHORTEST_SOUND, LONGEST_SOUND = 0.035, 0.6  # seconds: a text that fits has few sounds outside of these
 PADDING = 0.25  # seconds of silence that recognisers like around an utterance
 LONGEST_WORDS = 240.0  # seconds of speech up to which words are recognised; the phone loop is four times as fast
 
@@ -54,14 +59,32 @@ def listen(
     method: Method = "auto",
     seconds: float = 0.0,
     told: Callable[[float, float], None] = lambda done, total: None,
+    language: str = "auto",
 ) -> Speech:
-    """Reads a recording (its first ``seconds`` if given) and finds its mouth curves; ``told(done, total)`` in seconds.
+    """Reads a recording (its first ``seconds`` if given) and finds its mouth curves; ``told(done, total)`` in seconds,
+    ``language`` of the transcript.
 
     Raises:
         InputError, LimitExceeded: no sound in the file, or too much.
     """
-    samples = read_audio(path, RATE, limits, 0.0, seconds or None)
-    return replace(understand(samples, transcript, method, told), envelope=envelope_of(samples))
+    # A transcript is that of the whole recording, however little of it is asked for.
+    samples = read_audio(path, RATE, limits, 0.0, None if transcript.strip() else seconds or None)
+    speech = understand(samples, transcript, method, told, language)
+    kept = samples[: round(seconds * RATE)] if seconds else samples
+    return replace(_first(speech, len(kept) / RATE), envelope=envelope_of(kept))
+
+
+def _first(speech: Speech, seconds: float) -> Speech:
+    """The beginning of a recording that is understood."""
+    if seconds >= speech.seconds:
+        return speech
+    count = max(1, round(seconds * FRAMES_PER_SECOND))
+    activity = Activity(speech.activity.speaking[:count], speech.activity.likeness[:count])
+    phones = tuple(replace(p, end=min(p.end, seconds)) for p in speech.phones if p.start < seconds)
+    words = tuple(w for w in speech.words if w.start < seconds)
+    share = float(activity.speaking.mean()) if len(activity.speaking) else 0.0
+    curves = MouthCurves(speech.curves.values[:count])
+    return replace(speech, seconds=seconds, curves=curves, phones=phones, words=words, activity=activity, share=share)
 
 
 def envelope_of(samples: np.ndarray) -> np.ndarray:
@@ -76,6 +99,7 @@ def understand(
     transcript: str = "",
     method: Method = "auto",
     told: Callable[[float, float], None] = lambda done, total: None,
+    language: str = "auto",
 ) -> Speech:
     """Mouth curves of mono float32 samples (N,) at 16 kHz."""
     length = len(samples) / RATE
@@ -92,18 +116,51 @@ def understand(
     if method != "sound":
         recognizer = PhoneRecognizer()
         if transcript.strip():
-            phones, used = recognizer.align(_padded(samples), transcript), "transcript"
-            phones = _shifted(phones, -PADDING)
-            if not phones:
-                notes.append("The transcript does not fit the recording, so the sounds were recognised instead")
+            phones, note = _aligned(recognizer, samples, spectrum, activity, transcript, language)
+            used, notes = "transcript", [note] if note else []
         if not phones:
             phones, words, used = _recognised(recognizer, samples, activity, method, told)
     if phones:
-        curves = mouth_curves(phones, length, loudness, activity.speaking)
+        unsure = closings(spectrum) if used == "phones" else None
+        curves = mouth_curves(phones, length, loudness, activity.speaking, unsure)
     else:
         curves = sound_curves(length, loudness, activity.speaking, brightness(spectrum, activity), closings(spectrum))
         used = "sound"
     return Speech(length, curves, phones, words, activity, used, share, tuple(notes))
+
+
+def _aligned(
+    recognizer: PhoneRecognizer, samples: np.ndarray, spectrum: Spectrum, activity: Activity, transcript: str,
+    language: str,
+) -> tuple[tuple[Phone, ...], str]:  # fmt: skip
+    """Phones of a known text, or none and why."""
+    instead = ", so the sounds were recognised instead"
+    if voice.language_of(transcript, language) == "en":
+        phones = _shifted(recognizer.align(_padded(samples), transcript), -PADDING)
+    else:
+        try:
+            phones = timed(voice.pronounced(transcript, language), spectrum, activity.speaking)
+        except EngineUnavailable as error:
+            return (), f"The transcript was not used ({error.message}){instead}"
+    if not fits(phones, activity):
+        return (), f"The transcript does not fit the recording{instead}"
+    return phones, ""
+
+
+def fits(phones: tuple[Phone, ...], activity: Activity) -> bool:
+    """Whether aligned sounds are spread over the speech as sounds are: a wrong text is squeezed or drawn out."""
+    sounds = [p for p in phones if p.name != SILENCE]
+    if not sounds:
+        return False
+    lengths = np.array([p.end - p.start for p in sounds])
+    spoken = np.zeros(len(activity.speaking), bool)
+    for phone in sounds:
+        spoken[int(phone.start * FRAMES_PER_SECOND) : int(phone.end * FRAMES_PER_SECOND)] = True
+    both = float((spoken & activity.speaking).sum())
+    covered = both / max(activity.speaking.sum(), 1)
+    squeezed = float((lengths < SHORTEST_SOUND).mean())
+    drawn_out = float(lengths[lengths > LONGEST_SOUND].sum() / lengths.sum())
+    return covered >= FITTING and both / max(spoken.sum(), 1) >= FITTING and squeezed < 0.5 and drawn_out < 0.25
 
 
 def _recognised(
@@ -183,7 +240,11 @@ def closings(spectrum: Spectrum) -> np.ndarray:
     middle band falls.
     """
     middle, low = spectrum.level_between(500, 3500), spectrum.level_between(100, 350)
+    hiss = spectrum.level_between(2500, 7600) - spectrum.level_between(200, 900)
     around = uniform_filter1d(np.maximum(middle, np.percentile(middle, 30)), FRAMES_PER_SECOND // 4)
     dip = np.clip((around - middle - 7.0) / 8.0, 0.0, 1.0)
     murmur = np.clip((low - middle - 9.0) / 8.0, 0.0, 1.0) * np.clip((around - middle - 3.0) / 5.0, 0.0, 1.0)
-    return gaussian_filter1d(np.maximum(dip, murmur), 1.0)
+    # Where it hisses, air comes through.
+    shut = np.maximum(dip, murmur) * np.clip((4.0 - hiss) / 6.0, 0, 1)
+    # Lips are still shut when the sound already changes.
+    return np.clip(1.25 * gaussian_filter1d(maximum_filter1d(shut, 5), 1.2), 0, 1)

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, maximum_filter1d, uniform_filter1d
+from scipy.ndimage import gaussian_filter1d, grey_erosion, maximum_filter1d, uniform_filter1d
 
 from models.talking.phones import Phone
 
 RATE = 100  # steps per second of the curves
 LIP_CLOSERS = ("P", "B", "M")
+MISHEARD_LIPS = ("T", "D", "N", "K", "G", "NG", "DH", "TH", "V", "W", "HH", "L", "SIL")
 LIP_TUCKERS = ("F", "V")
 CHANNELS = ("opening", "width", "closure", "tuck", "tongue", "energy")
 # Opening 0..1 of the lips, width -1 (pucker) .. 1 (spread), tongue 0..1 shown behind the teeth.
@@ -38,6 +39,7 @@ _CONSONANTS = {
 _SILENT = (0.0, 0.0, 0.0)
 _STRENGTH = {"vowel": 1.0, "consonant": 0.45, "rounded": 0.9, "silence": 0.7}
 _FADE = 14.0  # per second: how fast a sound's pull fades outside of it
+JAW_SPEED = 11.0  # full openings a second
 _SHUT_BEFORE, _SHUT_AFTER = 0.06, 0.07  # seconds in which the lips come together and part
 
 
@@ -83,7 +85,13 @@ def silent(seconds: float) -> MouthCurves:
     return MouthCurves(np.zeros((max(1, round(seconds * RATE)), len(CHANNELS))))
 
 
-def mouth_curves(phones: Sequence[Phone], seconds: float, loudness: np.ndarray, speaking: np.ndarray) -> MouthCurves:
+def mouth_curves(
+    phones: Sequence[Phone],
+    seconds: float,
+    loudness: np.ndarray,
+    speaking: np.ndarray,
+    closing: np.ndarray | None = None,
+) -> MouthCurves:
     """Curves of timed phones.
 
     Args:
@@ -91,9 +99,12 @@ def mouth_curves(phones: Sequence[Phone], seconds: float, loudness: np.ndarray, 
         seconds: length of the recording.
         loudness: (T,) 0..1 at 100 a second, relative to the loud parts of the recording.
         speaking: (T,) bool at 100 a second.
+        closing: (T,) 0..1: where the sound tells shut lips, for phones that are not sure: what is heard as a stop or
+            a murmur of another place may be one of the lips.
     """
     count = max(1, round(seconds * RATE))
     energy, active = _fit(loudness, count), _fit(speaking.astype(float), count)
+    heard = _fit(closing, count) if closing is not None else np.zeros(count)
     time = (np.arange(count) + 0.5) / RATE
     weights, sums = np.full(count, 1e-3), np.zeros((count, 3))
     closure, tuck = np.zeros(count), np.zeros(count)
@@ -107,6 +118,9 @@ def mouth_curves(phones: Sequence[Phone], seconds: float, loudness: np.ndarray, 
         sums[near] += pull[:, None] * np.array(target)
         if name in LIP_CLOSERS:
             closure[near] = np.maximum(closure[near], _plateau(time[near], start, end))
+        elif name in MISHEARD_LIPS:
+            maybe = _plateau(time[near], start, end) * heard[near]
+            closure[near] = np.maximum(closure[near], maybe)
         if name in LIP_TUCKERS:
             tuck[near] = np.maximum(tuck[near], _plateau(time[near], start, end))
     shape = sums / weights[:, None]
@@ -118,7 +132,7 @@ def mouth_curves(phones: Sequence[Phone], seconds: float, loudness: np.ndarray, 
     )
     smooth = [CHANNELS.index(n) for n in ("opening", "width", "tongue", "energy")]
     values[:, smooth] = gaussian_filter1d(values[:, smooth], 1.6, axis=0)
-    values[:, 0] *= 1.0 - np.clip(closure * 1.02, 0, 1)
+    values[:, 0] = _unhurried(values[:, 0] * (1.0 - np.clip(closure * 1.02, 0, 1)))
     return MouthCurves(values)
 
 
@@ -135,10 +149,18 @@ def sound_curves(
     bright, shut = _fit(brightness, count), _fit(closing, count)
     voiced = gaussian_filter1d(maximum_filter1d(active, 5), 4.0)
     opening = gaussian_filter1d(np.clip(0.95 * energy - 0.08, 0, 1) * voiced, 2.0) * (1.0 - np.clip(1.05 * shut, 0, 1))
+    opening = _unhurried(opening)
     width = gaussian_filter1d(0.7 * bright, 5.0) * voiced
     zero = np.zeros(count)
     tongue = 0.4 * np.clip(bright, 0, 1) * voiced
     return MouthCurves(np.stack([opening, width, shut * voiced, zero, tongue, energy * voiced], axis=1))
+
+
+def _unhurried(opening: np.ndarray) -> np.ndarray:
+    """The largest opening under the given one (T,) that changes no faster than jaws can; closures stay as they are."""
+    reach = int(np.ceil(1.5 / JAW_SPEED * RATE))
+    slope = -JAW_SPEED / RATE * np.abs(np.arange(-reach, reach + 1))
+    return grey_erosion(opening, structure=slope, footprint=np.ones(len(slope)), mode="nearest")
 
 
 def _fit(values: np.ndarray, count: int) -> np.ndarray:

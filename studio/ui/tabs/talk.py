@@ -117,8 +117,9 @@ class TalkTab:
         self.engine_line = html.block(html.engine_line(self.pipeline, AUTO, self.studio.weights))
         with gr.Accordion("Transcript", open=False, elem_id=f"{ID}-words"):
             self.transcript = gr.Textbox(
-                label="Transcript (English, optional)",
-                info="The words of the recording make the lips exact",
+                label="Transcript (optional)",
+                info="The words of the recording make the lips exact. English; other languages "
+                + ("too" if speaks else "where espeak-ng is installed"),
                 lines=2,
                 elem_id=f"{ID}-transcript",
             )
