@@ -54,6 +54,33 @@ class Performance:
     source: Path
 
 
+class _Reading:
+    """The codes of one face, frame by frame, in arrays made once: thousands of small tensors among the networks' large
+    ones would keep memory from being given back."""
+
+    def __init__(self, frames: int) -> None:
+        self.seen = np.zeros(frames, bool)
+        self.tforms = np.zeros((frames, 3, 3))
+        self.parts: dict[str, NDArray[np.float32]] = {}
+
+    def note(self, index: int, code: DecaCode, tform: NDArray[np.float64]) -> None:
+        """Takes down the code (batch 1) of a frame and the transform (3, 3) to its crop."""
+        for name, part in vars(code).items():
+            values = part.numpy()
+            if name not in self.parts:
+                self.parts[name] = np.zeros((len(self.seen), *values.shape[1:]), np.float32)
+            self.parts[name][index] = values[0]
+        self.seen[index], self.tforms[index] = True, tform
+
+    def track(self, number: int, times: NDArray[np.floating]) -> Track:
+        """What was read. Raises InputError when the face was never in sight."""
+        if not self.seen.any():
+            raise InputError(f"Face {number} is nowhere in sight in this clip")
+        frames = np.flatnonzero(self.seen)
+        code = DecaCode(**{name: torch.from_numpy(values[frames]) for name, values in self.parts.items()})
+        return Track(number, frames, times[frames], code, self.tforms[frames])
+
+
 class DecaVideo:
     """The parts of a job that have to do with clips; results go where the engine's go."""
 
@@ -74,7 +101,7 @@ class DecaVideo:
                 yield event
         chosen = choose_faces(measurement, which, number)
         yield measurement
-        read: list[tuple[int, int, DecaCode, NDArray[np.float64]]] = []  # (face, frame, code, transform)
+        read = [_Reading(measurement.frames) for _ in chosen]
         waiting: list[tuple[int, int, Found]] = []
         deca = self.options.deca
 
@@ -82,7 +109,8 @@ class DecaVideo:
             if waiting:
                 crops = np.stack([found.crop for _, _, found in waiting])
                 codes = encode(self.engine.files, self.ctx.settings, crops, deca.batch)
-                read.extend((k, i, rows(codes, [j]), f.tform) for j, (k, i, f) in enumerate(waiting))
+                for j, (k, index, found) in enumerate(waiting):
+                    read[k].note(index, rows(codes, [j]), found.tform)
                 waiting.clear()
 
         for frame in prefetch(VideoReader(path, self.limits), depth=4):
@@ -95,7 +123,7 @@ class DecaVideo:
                 self.ctx.check()
         flush()
         for k, face in enumerate(chosen):
-            track = _track(k + 1, [r for r in read if r[0] == k], measurement)
+            track = read[k].track(k + 1, measurement.times)
             yield steady(track, deca.smoothing, deca.one_shape)
             unseen = int((~face.seen).sum())
             if unseen:
@@ -293,14 +321,6 @@ class DecaVideo:
                 self.options.deca, texture,
             ):  # fmt: skip
                 engine.original(path)
-
-
-def _track(number: int, read: list[tuple[int, int, DecaCode, NDArray[np.float64]]], measurement: Measurement) -> Track:
-    if not read:
-        raise InputError(f"Face {number} is nowhere in sight in this clip")
-    frames = np.array([frame for _, frame, _, _ in read])
-    code = joined([code for _, _, code, _ in read])
-    return Track(number, frames, measurement.times[frames], code, np.stack([tform for *_, tform in read]))
 
 
 def measurement_points(
