@@ -26,6 +26,8 @@ COLOUR_PLACES = (
     (24, 26, 0.4), (25, 27, 0.5), (26, 28, 0.5), (31, 31, 0.0), (32, 32, 0.0),
 )  # fmt: skip
 
+RECALL_DRIFT = 0.5  # sizes, half the sides of a region: how far somebody recalled may be from where they should be
+
 
 @dataclass(frozen=True)
 class TrackedPose:
@@ -107,6 +109,19 @@ class PoseTracker:
     def follow(self, image: np.ndarray, last: Pose) -> Pose | None:
         """The person where they were."""
         return self.measure(image, pose_region(last.axis[0], last.axis[1]))
+
+    def recall(self, image: np.ndarray, last: Pose, place: np.ndarray, size: float) -> Pose | None:
+        """The person who was hidden, looked at as the detector's finds are, and as critically."""
+        height, width = image.shape[:2]
+        if not (0 <= place[0] < width and 0 <= place[1] < height):
+            return None
+        region = pose_region(last.axis[0], last.axis[1])
+        x, y = place - (last.hips + last.shoulders) / 2 + (region.x, region.y)
+        pose = self.measure(image, replace(region, x=float(x), y=float(y)))
+        if pose is None or pose.score < body_search.GOOD or pose.clarity < body_search.CLEAR:
+            return None
+        off = float(np.linalg.norm((pose.hips + pose.shoulders) / 2 - place))
+        return pose if off < RECALL_DRIFT * size else None
 
     def same(self, a: Pose, b: Pose) -> bool:
         """Whether two poses are one person."""

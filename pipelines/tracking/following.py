@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, Literal, Protocol, TypeVar
@@ -35,6 +35,11 @@ class SubjectKind(Protocol[T]):
 
     def follow(self, image: np.ndarray, last: T) -> T | None:
         """The subject as it is now, from how it was in the frame before; None when it is not there."""
+        ...
+
+    def recall(self, image: np.ndarray, last: T, place: np.ndarray, size: float) -> T | None:
+        """A subject that was out of sight, where it should be by now: ``place`` (2,) and ``size`` as in its sightings;
+        None unless it is clearly there."""
         ...
 
     def same(self, a: T, b: T) -> bool:
@@ -79,6 +84,7 @@ class Follower(Generic[T]):
         self._options = options
         self._identities = Identities(IdentityConfig(memory=options.memory))
         self._active: dict[int, T] = {}
+        self._lost: dict[int, tuple[float, T]] = {}  # when and how subjects now out of sight were seen last
         self._seen: dict[int, int] = {}  # frames in which each number was seen; trusted ones count as confirmed
         self._first = True
         self._missed_at = -np.inf
@@ -99,6 +105,8 @@ class Follower(Generic[T]):
         seen = self._without_doubles(seen)
         if len(seen) < before:
             self._missed_at = time
+        if len(seen) < self._options.limit:
+            seen = self._without_doubles([*seen, *self._recalled(image, time)])
         found = self._search(image, time, [s for s, _, _ in seen])
         seen = self._without_doubles([*seen, *((s, frozenset(), "found") for s in found)])
         seen = sorted(seen, key=lambda s: -kind.score(s[0]))[: self._options.limit]
@@ -107,7 +115,9 @@ class Follower(Generic[T]):
             (Followed(number, status, subject) for number, (subject, _, status) in zip(numbers, seen, strict=True)),
             key=lambda f: f.track,
         )
+        gone = {n: (time, s) for n, s in self._active.items()}
         self._active = {f.track: f.subject for f in subjects}
+        self._lost = {n: seen for n, seen in (self._lost | gone).items() if n not in self._active}
         known = self._identities.known
         first = self._options.confirm if self._first else 1
         self._first = self._first and not subjects
@@ -119,6 +129,17 @@ class Follower(Generic[T]):
             tuple(f for f in subjects if f.track in confirmed),
             tuple(n for n in known if n in confirmed and n not in self._active),
         )
+
+    def _recalled(self, image: np.ndarray, time: float) -> Iterator[tuple[T, frozenset[int], Status]]:
+        """Those lost a moment ago who are back where their way led them."""
+        for number, (when, last) in list(self._lost.items()):
+            expected = self._identities.expected(number, time)
+            if expected is None or time - when > self._options.recall_seconds:
+                del self._lost[number]
+                continue
+            subject = self._kind.recall(image, last, *expected)
+            if subject is not None:
+                yield subject, frozenset(), "found"
 
     def _search(self, image: np.ndarray, time: float, known: Sequence[T]) -> Sequence[T]:
         """Searches when it is due."""

@@ -152,6 +152,10 @@ class HandTracker:
         """The hand where it was."""
         return self.measure(image, hand_region(last.landmarks))
 
+    def recall(self, image: np.ndarray, last: Hand, place: np.ndarray, size: float) -> Hand | None:
+        """Never: searching finds hands soon enough."""
+        return None
+
     def same(self, a: Hand, b: Hand) -> bool:
         """Whether the landmarks coincide."""
         return shape_distance(a.landmarks, b.landmarks, min(a.region.side, b.region.side)) <= SAME_HAND

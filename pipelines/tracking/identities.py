@@ -80,6 +80,11 @@ class Identities:
         """All identities remembered, seen in the last frame or not."""
         return tuple(self._known)
 
+    def expected(self, number: int, time: float) -> tuple[np.ndarray, float] | None:
+        """Where an identity's sighting should have its centre (2,) at ``time``, and its size; None if forgotten."""
+        identity = self._known.get(number)
+        return None if identity is None else identity.motion.predict(time)[:2]
+
     def update(self, sightings: Sequence[Sighting], time: float) -> list[int]:
         """The identity of each sighting of the frame at ``time`` seconds; unknown ones get new numbers."""
         config = self.config

@@ -30,6 +30,7 @@ class FollowOptions:
     The first frame is searched thoroughly. While everybody known is in sight the whole picture is searched every
     ``quick_interval`` and, where the search is tiled, its tiles every ``sweep_interval``. While nobody is there, or
     somebody was lost not longer than ``retry_seconds`` ago, that is every frame and every ``retry_interval``.
+    For ``recall_seconds`` somebody lost is looked for in every frame where their way should have led them.
     ``memory`` is how long somebody unseen keeps their number. At ``limit`` subjects no more are searched for.
     Newcomers are reported once they were seen in ``confirm`` frames; those who come first, at once.
     """
@@ -40,6 +41,7 @@ class FollowOptions:
     sweep_interval: float = 2.0
     retry_interval: float = 0.5
     retry_seconds: float = 1.0
+    recall_seconds: float = 1.0
     memory: float = 3.0
 
 

@@ -32,6 +32,9 @@ class Dots:
         near = [p for p in self.places[self.now] if abs(p - last) < 30]
         return min(near, key=lambda p: abs(p - last), default=None)
 
+    def recall(self, image: np.ndarray, last: float, place: np.ndarray, size: float) -> float | None:
+        return self.follow(image, float(place[0]))
+
     def same(self, a: float, b: float) -> bool:
         return abs(a - b) < 5
 
@@ -109,3 +112,17 @@ def test_two_that_meet_become_one_and_part_again():
 def test_no_more_than_the_limit():
     dots = Dots([[100.0, 200.0, 300.0]] * 5)
     assert all(len(t) == 2 for t, _ in run(dots, FollowOptions(limit=2)))
+
+
+def test_somebody_hidden_is_recalled_where_their_way_leads():
+    way = [[100.0 + 12 * k] if not 10 <= k < 16 else [] for k in range(30)]
+
+    class Unsearchable(Dots):
+        def search(self, image: np.ndarray, known: Sequence[float], effort: Effort) -> list[float]:
+            return super().search(image, known, effort) if self.now == 0 else []
+
+    reports = run(Unsearchable(way))
+    assert [tracks for tracks, _ in reports] == [[1] if places else [] for places in way]
+    late = [places if k < 10 or k >= 20 else [] for k, places in enumerate(way)]
+    reports = run(Unsearchable(late), FollowOptions(recall_seconds=0.2))
+    assert not any(tracks for tracks, _ in reports[10:])
