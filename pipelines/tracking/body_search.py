@@ -175,14 +175,19 @@ def same(a: Pose, b: Pose) -> bool:
 
 def mixed(pose: Pose, others: Sequence[Pose]) -> bool:
     """Whether a pose borrows from several others: most of its points are the same points of theirs, left or right."""
-    if len(others) < 2:
-        return False
+    return len(others) > 1 and borrowed(pose, others) > MIXED_SHARE
+
+
+def borrowed(pose: Pose, others: Sequence[Pose]) -> float:
+    """The share of a pose's points that are the same points of others, left or right."""
+    if not others:
+        return 0.0
     own = pose.landmarks[:, :2]
     theirs = np.stack([o.landmarks[side, :2] for o in others for side in (slice(None), MIRROR)])  # (2N, 33, 2)
     gaps = np.linalg.norm(own - theirs, axis=-1)
     weights = WEIGHTS * pose.visibility
     shared = gaps.min(axis=0) < MIXED_GAP * pose.region.side
-    return float(weights @ shared) > MIXED_SHARE * float(weights.sum())
+    return float(weights @ shared) / max(float(weights.sum()), 1e-9)
 
 
 def _candidate(group: list[tuple[bool, float, np.ndarray]]) -> Candidate:

@@ -26,6 +26,7 @@ COLOUR_PLACES = (
     (24, 26, 0.4), (25, 27, 0.5), (26, 28, 0.5), (31, 31, 0.0), (32, 32, 0.0),
 )  # fmt: skip
 
+RECALL_BORROWED = 0.15  # share of another's points up to which somebody recalled is told from them
 RECALL_DRIFT = 0.5  # sizes, half the sides of a region: how far somebody recalled may be from where they should be
 
 
@@ -110,7 +111,9 @@ class PoseTracker:
         """The person where they were."""
         return self.measure(image, pose_region(last.axis[0], last.axis[1]))
 
-    def recall(self, image: np.ndarray, last: Pose, place: np.ndarray, size: float) -> Pose | None:
+    def recall(
+        self, image: np.ndarray, last: Pose, place: np.ndarray, size: float, known: Sequence[Pose]
+    ) -> Pose | None:
         """The person who was hidden, looked at as the detector's finds are, and as critically."""
         height, width = image.shape[:2]
         if not (0 <= place[0] < width and 0 <= place[1] < height):
@@ -119,6 +122,8 @@ class PoseTracker:
         x, y = place - (last.hips + last.shoulders) / 2 + (region.x, region.y)
         pose = self.measure(image, replace(region, x=float(x), y=float(y)))
         if pose is None or pose.score < body_search.GOOD or pose.clarity < body_search.CLEAR:
+            return None
+        if body_search.borrowed(pose, known) > RECALL_BORROWED:
             return None
         off = float(np.linalg.norm((pose.hips + pose.shoulders) / 2 - place))
         return pose if off < RECALL_DRIFT * size else None

@@ -133,7 +133,9 @@ class FaceTracker:
             face = self.measure(image, next_region(face))
         return face
 
-    def recall(self, image: np.ndarray, last: Face, place: np.ndarray, size: float) -> Face | None:
+    def recall(
+        self, image: np.ndarray, last: Face, place: np.ndarray, size: float, known: Sequence[Face]
+    ) -> Face | None:
         """Never: searching finds faces soon enough."""
         return None
 

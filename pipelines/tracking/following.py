@@ -37,9 +37,9 @@ class SubjectKind(Protocol[T]):
         """The subject as it is now, from how it was in the frame before; None when it is not there."""
         ...
 
-    def recall(self, image: np.ndarray, last: T, place: np.ndarray, size: float) -> T | None:
+    def recall(self, image: np.ndarray, last: T, place: np.ndarray, size: float, known: Sequence[T]) -> T | None:
         """A subject that was out of sight, where it should be by now: ``place`` (2,) and ``size`` as in its sightings;
-        None unless it is clearly there."""
+        None unless it is clearly there and clear of those ``known``."""
         ...
 
     def same(self, a: T, b: T) -> bool:
@@ -106,7 +106,7 @@ class Follower(Generic[T]):
         if len(seen) < before:
             self._missed_at = time
         if len(seen) < self._options.limit:
-            seen = self._without_doubles([*seen, *self._recalled(image, time)])
+            seen = self._without_doubles([*seen, *self._recalled(image, time, [s for s, _, _ in seen])])
         found = self._search(image, time, [s for s, _, _ in seen])
         seen = self._without_doubles([*seen, *((s, frozenset(), "found") for s in found)])
         seen = sorted(seen, key=lambda s: -kind.score(s[0]))[: self._options.limit]
@@ -130,14 +130,16 @@ class Follower(Generic[T]):
             tuple(n for n in known if n in confirmed and n not in self._active),
         )
 
-    def _recalled(self, image: np.ndarray, time: float) -> Iterator[tuple[T, frozenset[int], Status]]:
+    def _recalled(
+        self, image: np.ndarray, time: float, known: Sequence[T]
+    ) -> Iterator[tuple[T, frozenset[int], Status]]:
         """Those lost a moment ago who are back where their way led them."""
         for number, (when, last) in list(self._lost.items()):
             expected = self._identities.expected(number, time)
             if expected is None or time - when > self._options.recall_seconds:
                 del self._lost[number]
                 continue
-            subject = self._kind.recall(image, last, *expected)
+            subject = self._kind.recall(image, last, *expected, known)
             if subject is not None:
                 yield subject, frozenset(), "found"
 

@@ -152,7 +152,9 @@ class HandTracker:
         """The hand where it was."""
         return self.measure(image, hand_region(last.landmarks))
 
-    def recall(self, image: np.ndarray, last: Hand, place: np.ndarray, size: float) -> Hand | None:
+    def recall(
+        self, image: np.ndarray, last: Hand, place: np.ndarray, size: float, known: Sequence[Hand]
+    ) -> Hand | None:
         """Never: searching finds hands soon enough."""
         return None
 

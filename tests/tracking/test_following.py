@@ -32,7 +32,9 @@ class Dots:
         near = [p for p in self.places[self.now] if abs(p - last) < 30]
         return min(near, key=lambda p: abs(p - last), default=None)
 
-    def recall(self, image: np.ndarray, last: float, place: np.ndarray, size: float) -> float | None:
+    def recall(
+        self, image: np.ndarray, last: float, place: np.ndarray, size: float, known: Sequence[float]
+    ) -> float | None:
         return self.follow(image, float(place[0]))
 
     def same(self, a: float, b: float) -> bool:
