@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from pipelines.body.shape import Figure, fit_betas
 from pipelines.body.solve import Solver
 from pipelines.export.motion import Motion
 
+BLINK = 0.12  # seconds: who is missed for no longer was there all the same
 PICTURE_SHARE = 0.6  # how far landmarks are moved onto the picture's rays
 # Landmarks and the joints that stand for them, for judging a solution.
 FOLLOWED = {
@@ -61,9 +63,18 @@ def _recover(track: Track, figure: Figure, strength: float, lock_feet: bool, pit
         fps=track.fps,
         rest_joints=rest,
         times=track.times,
-        seen=track.seen,
+        seen=bridged(track.seen, round(BLINK * track.fps)),
     )
     return Recovered(track.number, track.first, motion, placement, follow_error(lifted, solution.joints))
+
+
+def bridged(seen: np.ndarray, most: int) -> np.ndarray:
+    """``seen`` (T,) with gaps of at most ``most`` frames closed: the motion runs through them."""
+    at = np.flatnonzero(seen)
+    out = seen.copy()
+    for start, end in pairwise(at):
+        out[start:end] |= end - start <= most + 1
+    return out
 
 
 def lift(track: Track, offset: np.ndarray) -> Track:

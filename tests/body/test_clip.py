@@ -3,6 +3,7 @@
 import numpy as np
 
 from pipelines.body.clip import VIEWER, HandSample, Sample, TrackBuilder
+from pipelines.body.recover import bridged
 
 
 def test_hands_are_carried_over_frames_in_which_nobody_looked() -> None:
@@ -18,3 +19,9 @@ def test_hands_are_carried_over_frames_in_which_nobody_looked() -> None:
     assert not track.hand_seen[:, 1].any()
     wanted = np.array([0, 1, 2, 0, 0, 0, 6, 6])[:, None] * VIEWER
     np.testing.assert_allclose(track.hands[:, 0, 7], wanted)
+
+
+def test_blinks_are_bridged_and_absences_kept() -> None:
+    seen = np.array([1, 0, 1, 1, 0, 0, 0, 1, 0, 0], bool)
+    assert bridged(seen, 2).astype(int).tolist() == [1, 1, 1, 1, 0, 0, 0, 1, 0, 0]
+    assert bridged(seen, 0).tolist() == seen.tolist()
