@@ -18,6 +18,8 @@ ABOVE_NOISE = 9.0  # decibels over the background
 BELOW_SPEECH = 34.0  # decibels under the loud parts: further down it is breath and room
 SPEECH_FRAMES = 8  # shorter bursts are clicks
 PAUSE_FRAMES = 12  # shorter gaps belong to the word around them
+EMPTY_BAND = 10.5  # natural log power (46 dB) under the loudest band
+FEWEST_BANDS = 16
 CONTEXT_SECONDS = 2.0  # how much around a frame tells speech from music
 
 
@@ -81,7 +83,8 @@ def features(spectrum: Spectrum) -> dict[str, np.ndarray]:
     loud = np.sqrt(power)
     syllabic = uniform_filter1d(loud, 7) - uniform_filter1d(loud, 41)
     syllables = np.sqrt(uniform_filter1d(syllabic**2, width)) / (uniform_filter1d(loud, width) + 1e-9)
-    shape = spectrum.bands - spectrum.bands.mean(axis=1, keepdims=True)
+    bands = _heard_bands(spectrum.bands)
+    shape = bands - bands.mean(axis=1, keepdims=True)
     shape = uniform_filter1d(shape, 5, axis=0)
     norm = np.linalg.norm(shape, axis=1) + 1e-6
     lag = 10
@@ -92,6 +95,13 @@ def features(spectrum: Spectrum) -> dict[str, np.ndarray]:
     steady = uniform_filter1d(alike * heard, width) / (uniform_filter1d(heard, width) + 1e-9)
     voiced = uniform_filter1d(spectrum.voicing * heard, width) / (uniform_filter1d(heard, width) + 1e-9)
     return {"pauses": pauses, "syllables": syllables, "steady": steady, "voiced": voiced}
+
+
+def _heard_bands(bands: np.ndarray) -> np.ndarray:
+    """The bands (T, B) in which there ever is sound: those a telephone has cut off stay as they are all the time."""
+    peaks = np.percentile(bands, 99, axis=0)
+    bound = min(peaks.max() - EMPTY_BAND, np.sort(peaks)[-FEWEST_BANDS])
+    return bands[:, peaks >= bound]
 
 
 def speech_likeness(spectrum: Spectrum) -> np.ndarray:
