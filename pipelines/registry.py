@@ -16,6 +16,7 @@ PIPELINES = {
     "character": "pipelines.character.pipeline:CharacterPipeline",
     "scene": "pipelines.scene.pipeline:ScenePipeline",
 }
+REHEARSED = ("face",)  # pipelines with ``rehearse()``, which compiles what their first run would have to
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from models.runtime.errors import InputError, NotFound, StudioError
 from models.runtime.settings import Settings
 from pipelines import registry
 from pipelines.base import Event, Options, Pipeline, Result, RunContext, choose_engine
+from studio.compiled import keep_compiled
 from studio.forms import explain
 from studio.jobs import Job, JobQueue
 from studio.runs import Keep, RunRecord, RunStore
@@ -44,6 +45,7 @@ class Studio:
 
         On ZeroGPU, where this runs in the main thread before the page opens, networks are placed now.
         """
+        keep_compiled(settings)
         studio = cls(settings)
         if settings.zero_gpu:
             studio.place_networks()

@@ -79,6 +79,10 @@ class FacePipeline:
         installed = all(weights.installed(name) for name in network.NEEDED)
         return (network.spec_of(network.files_of(weights)),) if installed else ()
 
+    def rehearse(self) -> None:
+        """Compiles what the embedded engine needs compiled."""
+        import_module("pipelines.face.rehearsal").rehearse()
+
     def prepare(self, inputs: Inputs, options: FaceOptions, ctx: RunContext) -> FacePlan:
         """Checks the files and chooses the engine.
 

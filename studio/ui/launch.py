@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from models.runtime.errors import StudioError
 from models.runtime.settings import Settings
 from pipelines import registry
+from studio.compiled import rehearse
 
 if TYPE_CHECKING:
     from studio.services import Studio
@@ -84,6 +85,7 @@ def serve(studio: Studio, **overrides: Any) -> Any:
 
         compute_examples(studio)
     obtain_embedded(studio)
+    rehearse(studio.settings)
     page = build_ui(studio)
     page.queue(default_concurrency_limit=4, max_size=4 * studio.settings.limits.queue_size)
     # Left alone, it looks for events a thousand times a second, a tenth of a core for a server nobody uses.
