@@ -22,6 +22,7 @@ from pipelines.tracking.networks import BlazeNetworks
 
 REPORT_EVERY = 5
 KNEES_AND_ANKLES, LEGS_SEEN = (25, 26, 27, 28), 0.3
+PRESENT = 0.8  # of the frames: in sight for less than this is told
 
 
 def infer(
@@ -50,13 +51,22 @@ def infer(
     people = []
     tracks = [b.build(source.fps, source.size) for b in meter.people.values()]
     tracks = _chosen(tracks, options, still, warnings)
-    warnings += legs_unseen(tracks)
+    warnings += legs_unseen(tracks) + partly_there(tracks, frames)
     pitch = camera_pitch(tracks)
     for done, track in enumerate(tracks):
         yield Progress("solve", done, len(tracks))
         people.append(_person(upright(track, pitch), figure, strength, options, pitch))
         ctx.check()
     return people, frames
+
+
+def partly_there(tracks: list[Track], frames: int) -> list[str]:
+    """Who was out of sight for a good part of the clip, in words; none or one sentence."""
+    who = [(t.number, int(t.seen.sum())) for t in tracks if t.seen.sum() < PRESENT * frames]
+    if not who:
+        return []
+    times = ", ".join(f"person {number} in {count}" for number, count in who)
+    return [f"Not everybody is in sight all the time: {times} of {frames} frames"]
 
 
 def legs_unseen(tracks: list[Track]) -> list[str]:

@@ -102,6 +102,7 @@ def test_somebody_leaves(tmp_path: Path, settings: Settings) -> None:
     clip = written(tmp_path / "leaves.mp4", [*there, *[empty] * 6])
     result = carried_out(clip, tmp_path / "out", settings)
     assert result.summary == {**result.summary, "people": 1, "frames": 14}
+    assert any("person 1 in" in warning and "of 14 frames" in warning for warning in result.warnings)
     motion = read_motion(tmp_path / "out" / "motion" / "person_01.npz")
     assert 7 <= len(motion) <= 9 and motion.seen[0]
     frames = [f.rgb for f in VideoReader(tmp_path / "out" / "overlay.mp4", settings.limits)]
