@@ -19,8 +19,8 @@ RATE = 16000
 FRAME_SECONDS = 0.01
 SILENCE = "SIL"
 _FILLERS = {"<s>", "</s>", "<sil>", "[NOISE]", "[SPEECH]", "SIL", "+NSN+", "+SPN+"}
-# Search widths: a known text is searched more widely, since voices the model finds odd must still get through it.
-_KNOWN_TEXT = {"beam": 1e-80, "pbeam": 1e-80, "wbeam": 1e-60}
+# A known text whose usual search ends early is searched again more widely: some voices are odd to the model.
+_WIDE = {"beam": 1e-80, "pbeam": 1e-80, "wbeam": 1e-60}
 _PHONE_FILLERS = {"+NSN+": SILENCE, "+SPN+": "AH"}
 # Rough spelling-to-sound for words outside the dictionary; longest spelling first.
 _SPELLING = {
@@ -63,12 +63,13 @@ class PhoneRecognizer:
 
     def __init__(self) -> None:
         self._words: Decoder | None = None
-        self._text: Decoder | None = None
+        self._wide: Decoder | None = None
         self._loop: Decoder | None = None
 
     def words(self, samples: np.ndarray) -> tuple[Word, ...]:
         """Words of an utterance (N,) float32 at 16 kHz, by the English language model."""
         decoder = self._word_decoder()
+        decoder.activate_search("_default")
         _feed(decoder, samples)
         found = []
         for part in decoder.seg() or ():
@@ -79,8 +80,14 @@ class PhoneRecognizer:
 
     def align(self, samples: np.ndarray, text: str) -> tuple[Phone, ...]:
         """Phones of an utterance whose English words are known; empty when the text does not fit the sound."""
-        decoder = self._text_decoder()
-        words = self._known(decoder, spoken_words(text))
+        for decoder in (self._word_decoder, self._wide_decoder):
+            found = self._through(decoder(), samples, spoken_words(text))
+            if found:
+                return found
+        return ()
+
+    def _through(self, decoder: Decoder, samples: np.ndarray, text: Sequence[str]) -> tuple[Phone, ...]:
+        words = self._known(decoder, text)
         if not words:
             return ()
         try:
@@ -93,6 +100,12 @@ class PhoneRecognizer:
             return tuple(_aligned(decoder))
         except RuntimeError:  # no path through the text
             return ()
+
+    def sounds(self, text: str) -> tuple[tuple[str, ...], ...]:
+        """The sounds of each word of an English text, by the dictionary or the spelling."""
+        decoder = self._word_decoder()
+        found = (decoder.lookup_word(word) for word in self._known(decoder, spoken_words(text)))
+        return tuple(tuple(word.split()) for word in found if word)
 
     def loop(self, samples: np.ndarray) -> tuple[Phone, ...]:
         """Phones of an utterance by the phone loop, whatever the language."""
@@ -113,10 +126,10 @@ class PhoneRecognizer:
             self._words = Decoder(samprate=RATE, loglevel="FATAL")
         return self._words
 
-    def _text_decoder(self) -> Decoder:
-        if self._text is None:
-            self._text = Decoder(samprate=RATE, lm=None, loglevel="FATAL", **_KNOWN_TEXT)
-        return self._text
+    def _wide_decoder(self) -> Decoder:
+        if self._wide is None:
+            self._wide = Decoder(samprate=RATE, lm=None, loglevel="FATAL", **_WIDE)
+        return self._wide
 
     @staticmethod
     def _known(decoder: Decoder, words: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from pipelines.talk.work import TalkWork
 
 PLOT_POINTS = 3000
 MOST_LABELS = 400
+_GRID = "rgba(128,140,136,.22)"  # seen on light and on dark pages
 _COLOURS = {"opening": "#0f8a74", "width": "#8a6fd1", "closure": "#d0553f", "tuck": "#d39b2a"}
 
 
@@ -58,16 +59,19 @@ def write_timeline(path: Path, work: TalkWork) -> Path:
         middle = [(p.start + p.end) / 2 for p in sounds]
         figure.add_trace(
             go.Scatter(
-                x=middle, y=[-1.12] * len(sounds), text=[p.name for p in sounds], mode="text", name="sounds",
-                textfont={"size": 9},
+                x=middle, y=[-1.08 - 0.13 * (k % 2) for k in range(len(sounds))], text=[p.name for p in sounds],
+                mode="text", name="sounds", textfont={"size": 9},
             )
         )  # fmt: skip
     seconds = work.speech.seconds
     figure.update_layout(
-        xaxis={"title": "seconds", "range": [0, min(seconds, 8.0)], "rangeslider": {"visible": seconds > 8.0}},
-        yaxis={"range": [-1.25, 1.1], "showticklabels": False},
+        xaxis={
+            "title": "seconds", "range": [0, min(seconds, 8.0)], "rangeslider": {"visible": seconds > 8.0},
+            "gridcolor": _GRID, "zerolinecolor": _GRID,
+        },
+        yaxis={"range": [-1.3, 1.1], "showticklabels": False, "showgrid": False, "zerolinecolor": _GRID},
         legend={"orientation": "h"},
         hovermode="x",
-    )
+    )  # fmt: skip
     path.write_text(figure.to_json(), encoding="utf-8")
     return path

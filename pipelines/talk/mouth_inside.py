@@ -22,7 +22,7 @@ LEAST_TEETH = 0.06  # opening of the source mouth from which its teeth can be ta
 BRIGHT_TEETH = 0.62  # share of the skin's brightness from which a pixel counts as tooth
 LOWER_TEETH_SHOWN = 0.02  # of the lower teeth above the lip that goes with them
 BEHIND_POUT = (0.065, 0.38, 0.46, 0.48)  # how far rounded lips hide the upper teeth, and their shade in RGB
-RIM = 0.02  # eye distances of a lip's wet inner side that show
+RIM = 0.013  # eye distances of a lip's wet inner side that show
 COVERED = 0.3  # share of the row's width that must show teeth for the clip's own to be used
 
 
@@ -175,7 +175,7 @@ def paint(view: InsideView, teeth: Teeth, tones: Tones) -> np.ndarray:
     corners = 1.0 - 0.5 * across**2.2
     picture = picture * (under_lip * corners)[..., None]
     # Lips turn inwards before they end, the lower one in the light.
-    turn = np.minimum(RIM, 0.3 * gap)
+    turn = np.minimum(RIM, 0.2 * gap)
     above, below = (np.clip(1 - d / turn, 0, 1) ** 2 for d in (v - view.top, view.bottom - v))
     picture = _over(picture, tones.lips * np.array([0.42, 0.36, 0.36]), 0.55 * above)
     return _over(picture, tones.lips * np.array([0.72, 0.62, 0.62]), 0.8 * below)

@@ -13,7 +13,7 @@ import numpy as np
 from models.geometry.similarity import umeyama
 from pipelines.tracking import face_points as mp
 
-WIDEST = 0.26  # opening of the inner lips at curve value 1, in eye distances (about 23 mm)
+WIDEST = 0.31  # opening of the inner lips at curve value 1, in eye distances (about 28 mm)
 UPPER_SHARE = 0.26  # of the opening is the upper lip's, the rest the jaw's
 CHIN_SHARE = 0.72  # of the lower lip's way the chin goes along
 CLOSED_SHARE = 0.25  # of the clip's frames, those with the smallest opening, tell how the mouth rests
@@ -135,7 +135,7 @@ def mouth_target(person: Person, curves: np.ndarray, strength: float = 1.0) -> M
     across = np.clip(lips[:, 0] / half, -1.0, 1.0)
     rounded = float(np.clip(-width, 0.0, 1.0))
     # Lips pushed forward touch at their sides: the opening is a small round one in the middle.
-    lens_inner = (1 - np.clip(lips[:, 0] / inner_half, -1.0, 1.0) ** 2) ** (0.75 + 0.6 * rounded)
+    lens_inner = (1 - np.clip(lips[:, 0] / inner_half, -1.0, 1.0) ** 2) ** (0.65 + 0.6 * rounded)
     lens_outer = 1 - 0.85 * across**2
     raise_by, drop_by = UPPER_SHARE * aperture, (1 - UPPER_SHARE) * aperture
     stretch = 1.0 + (0.09 * width if width > 0 else 0.30 * width) - 0.09 * opening

@@ -195,7 +195,7 @@ class TalkPipeline:
         engine: TalkEngine = getattr(import_module(module), name)(work, options, ctx)
         began = time.perf_counter()
         yield from self._draw(work, engine, options, ctx)
-        _fill(state, work, engine, time.perf_counter() - began)
+        _fill(state, work, engine, options, time.perf_counter() - began)
         exports.write_curves(ctx.out_dir / "curves.json", work)
         exports.write_timeline(ctx.out_dir / "timeline.json", work)
         state.save(ctx.out_dir / "work")
@@ -253,7 +253,7 @@ def arrange(plan: TalkPlan, options: TalkOptions, speech: Speech, measurement: M
                     expression=read_expression(plan.expression) if plan.expression else None)  # fmt: skip
 
 
-def _fill(state: _State, work: TalkWork, engine: TalkEngine, seconds: float) -> None:
+def _fill(state: _State, work: TalkWork, engine: TalkEngine, options: TalkOptions, seconds: float) -> None:
     speech, untouched = work.speech, work.untouched()
     state.summary = {
         "frames": work.count,
@@ -275,7 +275,7 @@ def _fill(state: _State, work: TalkWork, engine: TalkEngine, seconds: float) -> 
             f"{untouched} of {work.count} frames were left as they are: the face is away or looks too far aside there"
         )
     others = len(work.measurement.faces) - len(work.speakers)
-    if others > 0:
+    if others > 0 and options.faces == "largest":
         state.warnings.append(
             f"{len(work.measurement.faces)} faces were found and {len(work.speakers)} speaks; choose who under "
             '"Who speaks"'

@@ -137,11 +137,15 @@ def _aligned(
     instead = ", so the sounds were recognised instead"
     if voice.language_of(transcript, language) == "en":
         phones = _shifted(recognizer.align(_padded(samples), transcript), -PADDING)
+        if fits(phones, activity):
+            return phones, ""
+        words = recognizer.sounds(transcript)
     else:
         try:
-            phones = timed(voice.pronounced(transcript, language), spectrum, activity.speaking)
+            words = voice.pronounced(transcript, language)
         except EngineUnavailable as error:
             return (), f"The transcript was not used ({error.message}){instead}"
+    phones = timed(words, spectrum, activity.speaking)
     if not fits(phones, activity):
         return (), f"The transcript does not fit the recording{instead}"
     return phones, ""

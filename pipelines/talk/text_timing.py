@@ -144,5 +144,6 @@ def _learned(features: np.ndarray, classes: np.ndarray, speaking: np.ndarray) ->
 def _phones(names: Sequence[str], places: np.ndarray) -> tuple[Phone, ...]:
     edges = np.concatenate([[0], np.flatnonzero(np.diff(places)) + 1, [len(places)]])
     return tuple(
-        Phone(names[places[a]], a / FRAMES_PER_SECOND, b / FRAMES_PER_SECOND) for a, b in itertools.pairwise(edges)
+        Phone(names[places[a]], float(a) / FRAMES_PER_SECOND, float(b) / FRAMES_PER_SECOND)
+        for a, b in itertools.pairwise(edges)
     )

@@ -39,7 +39,7 @@ _CONSONANTS = {
 _SILENT = (0.0, 0.0, 0.0)
 _STRENGTH = {"vowel": 1.0, "consonant": 0.45, "rounded": 0.9, "silence": 0.7}
 _FADE = 14.0  # per second: how fast a sound's pull fades outside of it
-JAW_SPEED = 11.0  # full openings a second
+JAW_SPEED = 18.0  # full openings a second
 _SHUT_BEFORE, _SHUT_AFTER = 0.06, 0.07  # seconds in which the lips come together and part
 
 

@@ -22,6 +22,7 @@ from pipelines.base import Pipeline, Progress, choose_engine, ready_weights
 PRODUCT = "Likeness Studio"
 # Events that only change the page: no spinner, no part of the public interface, as many at once as there are pages.
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+LONGEST_CARD = 32  # characters of a summary value that fit a small card
 MARK_FILE = Path(__file__).with_name("mark.svg")
 _MARK = MARK_FILE.read_text(encoding="utf-8")
 _LOOK = (
@@ -192,11 +193,12 @@ def send_button(text: str, channel: str, value: str, question: str = "") -> str:
 
 
 def stats(summary: Mapping[str, float | int | str | bool]) -> str:
-    """Summary numbers as a grid of small cards."""
-    cards = "".join(
-        f'<div class="ls-stat"><b>{escape(_value(name, value))}</b><span>{escape(_words(name))}</span></div>'
-        for name, value in summary.items()
-    )
+    """Summary numbers as a grid of small cards; sentences get a row of their own."""
+    cards = ""
+    for name, value in summary.items():
+        shown = _value(name, value)
+        wide = " ls-stat-wide" if len(shown) > LONGEST_CARD else ""
+        cards += f'<div class="ls-stat{wide}"><b>{escape(shown)}</b><span>{escape(_words(name))}</span></div>'
     return f'<div class="ls-stats">{cards}</div>' if cards else ""
 
 

@@ -98,9 +98,10 @@ class TalkTab:
         self.source_photo = gr.Image(
             label="Source", visible=False, interactive=False, height=220, elem_id=f"{ID}-source-photo"
         )
+        self.who = html.block(html.note("Several faces are in sight. Pick who speaks."), visible=False)
         self.faces = gr.Gallery(
-            label="Who speaks? Pick a face", visible=False, columns=6, height=130, elem_id=f"{ID}-faces",
-            allow_preview=False, interactive=False,
+            label="Faces", show_label=False, visible=False, columns=4, height=136, object_fit="contain",
+            elem_id=f"{ID}-faces", allow_preview=False, interactive=False, buttons=[], fit_columns=False,
         )  # fmt: skip
         with gr.Accordion("Record the voice, or type it", open=False, elem_id=f"{ID}-other-voice"):
             self.voice = gr.Audio(
@@ -148,7 +149,7 @@ class TalkTab:
         self.files.change(
             self._look_at,
             [self.files],
-            [self.given, self.source_video, self.source_photo, self.faces],
+            [self.given, self.source_video, self.source_photo, self.who, self.faces],
             **html.QUIET,
         )
         self.faces.select(
@@ -184,26 +185,29 @@ class TalkTab:
         words = {"engine": engine, "text": text, "transcript": transcript, "preview_seconds": preview}
         return inputs, self.options.build(values, words)
 
-    def _look_at(self, files: Sequence[str] | None) -> tuple[Any, Any, Any, Any]:
+    def _look_at(self, files: Sequence[str] | None) -> tuple[Any, Any, Any, Any, Any]:
         """Shows the source and, where there are several, its faces to choose from."""
-        gone = gr.update(visible=False, value=None)
+        gone, hidden = gr.update(visible=False, value=None), gr.update(visible=False)
         if not files:
-            return gone, gone, gone, gone
+            return gone, gone, gone, hidden, gone
         try:
             source = assign(self.pipeline, files).one("source")
             if source is None:
-                return gr.update(value=html.note("Now add a video or photo of a face."), visible=True), gone, gone, gone
+                note = gr.update(value=html.note("Now add a video or photo of a face."), visible=True)
+                return note, gone, gone, hidden, gone
             faces = faces_in_sight(source, self._context())
             if not faces:
                 raise InputError("No face is in sight at the start; the run will look through the whole video.")
         except StudioError as error:
-            return gr.update(value=html.note(error.message, "warn"), visible=True), gone, gone, gone
+            warning = gr.update(value=html.note(error.message, "warn"), visible=True)
+            return warning, gone, gone, hidden, gone
         is_photo = sniff(source).kind == "image"
         pictures = [(face, str(number)) for number, face in enumerate(faces, 1)]
         return (
             gone,
             gone if is_photo else gr.update(value=str(source), visible=True),
             gr.update(value=str(source), visible=True) if is_photo else gone,
+            gr.update(visible=len(faces) > 1),
             gr.update(value=pictures, visible=True) if len(faces) > 1 else gone,
         )
 
