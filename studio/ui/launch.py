@@ -66,6 +66,9 @@ def launch_kwargs(studio: Studio) -> dict[str, Any]:
         "theme": build_theme(),
         "css": style_sheet(),
         "head": page_head(),
+        # Without this a machine too busy to draw the page within three seconds would be told that it has no localhost,
+        # and the server would end.
+        "_frontend": False,
         "show_error": False,
         "quiet": False,
     }

@@ -131,9 +131,12 @@ def _open_here(shell: Shell, pipeline_id: str, job: JobView, inputs: gr.Column) 
         _, run_id, look, _ = opened
         who = Caller() if look else caller_of(shell.studio.settings, secret, request)
         try:
-            if not who.owns(shell.studio.runs.get(run_id)):
+            watching = not who.owns(shell.studio.runs.get(run_id))
+            if watching:
                 yield {inputs: gr.update(visible=False)}
             yield from job.show(run_id, who)
+            if watching:  # again: a tab that was only just being drawn may have missed it
+                yield {inputs: gr.update(visible=False)}
         except StudioError as error:
             raise gr.Error(error.message, print_exception=False) from error
 
