@@ -38,6 +38,18 @@ _EMPTY = (
     'cy="91" r="2.6"/><circle cx="156" cy="91" r="2.6"/><circle cx="102" cy="66" r="1.6"/><circle cx="138" cy="66" '
     'r="1.6"/><circle cx="102" cy="96" r="1.6"/><circle cx="138" cy="94" r="1.6"/></g></svg>'
 )
+_WHEN_DRAWN = """async (...given) => {
+  const pause = () => new Promise((done) => setTimeout(done, 80));
+  const chosen = () => document.getElementById("ID-button")?.getAttribute("aria-selected") === "true";
+  const size = () => document.querySelectorAll("#ID *").length;
+  await pause();
+  for (let looks = 0, same = 0, last = 0; chosen() && looks < 120 && same < 3; looks++) {
+    await pause();
+    same = last && size() === last ? same + 1 : 0;
+    last = size();
+  }
+  return given;
+}"""
 
 
 @dataclass(frozen=True)
@@ -118,6 +130,15 @@ def note(text: str | Iterable[str], tone: str = "", action: str = "") -> str:
     lines = [text] if isinstance(text, str) else list(text)
     body = "".join(f"<p>{escape(line)}</p>" for line in lines)
     return f'<div class="ls-note {tone}">{body}{f"<p>{action}</p>" if action else ""}</div>'
+
+
+def when_drawn(pipeline_id: str) -> str:
+    """The script of an event that changes things in a pipeline's tab, which may be the event that opens it.
+
+    A tab is drawn when it is first opened, and what is sent to it meanwhile is lost. So the page waits until the chosen
+    tab stays as it is, ten seconds at most, before it asks the server.
+    """
+    return _WHEN_DRAWN.replace("ID", f"tab-{pipeline_id}")
 
 
 def badge(text: str, tone: str = "") -> str:

@@ -76,7 +76,7 @@ def receive(pipeline_id: str, sent: gr.State, field_of: Callable[[str], gr.File]
         return {field: [*kept, file], origins: [*values[origins], [name, run_id]]}
 
     changed = {*fields.values(), origins}
-    sent.change(take, {sent, *changed}, list(changed), **html.QUIET)
+    sent.change(take, {sent, *changed}, list(changed), js=html.when_drawn(pipeline_id), **html.QUIET)
 
 
 def parents_of(inputs: Inputs, origins: Iterable[Sequence[str]]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +42,7 @@ class Shell:
     """What the tabs share: the studio, the tab bar, and who sits at the browser.
 
     ``secret`` keeps the browser's own secret, ``last_job`` the job it started last (both in the browser's storage);
-    ``opened`` carries "show this run" from Gallery and links to the tab that can: ``[pipeline, run id, only to look,
+    ``opened`` carries "show this run" from Gallery and links to the tab of each pipeline: ``[run id, only to look,
     nonce]``, where the nonce lets the same run be opened twice; ``sent`` carries "take this file" from a result to
     another tab: ``[pipeline, file, run it comes from, nonce]``.
     """
@@ -52,7 +52,7 @@ class Shell:
     tabs: gr.Tabs
     secret: gr.BrowserState
     last_job: gr.BrowserState
-    opened: gr.State
+    opened: Mapping[str, gr.State]
     sent: gr.State
 
 

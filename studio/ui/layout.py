@@ -43,7 +43,8 @@ def build_ui(studio: Studio) -> gr.Blocks:
     with gr.Blocks(title=html.PRODUCT, analytics_enabled=False, fill_width=True) as page:
         secret = gr.BrowserState("", storage_key="likeness-studio-secret", secret=_SCRAMBLE)
         last_job = gr.BrowserState(None, storage_key="likeness-studio-job", secret=_SCRAMBLE)
-        opened, sent = gr.State(None), gr.State(None)
+        opened = {pipeline_id: gr.State(None) for pipeline_id in built}
+        sent = gr.State(None)
         header = html.block(html.header(None), elem_id="studio-header")
         banner = html.block(visible=False, elem_id="studio-banner")
         with gr.Tabs(elem_id="studio-tabs") as tabs:
@@ -77,20 +78,20 @@ def _tab_of(shell: Shell, pipeline_id: str) -> Any:
 def _on_arrival(page: gr.Blocks, shell: Shell, header: gr.HTML, banner: gr.HTML) -> None:
     """The device's facts, the browser's secret, and the run that the link names or that still goes on."""
 
-    def arrive(secret: str | None, last: Any, request: gr.Request) -> tuple[Any, Any, Any, Any]:
+    def arrive(secret: str | None, last: Any, request: gr.Request) -> Updates:
         known = secret or new_secret()
+        updates: Updates = {shell.secret: known}
         run_id = request.query_params.get("run", "")
         if run_id:
             try:
                 record = shell.studio.runs.get(run_id)
+                updates |= opening(shell, record, look=True)
+                words = _linked(f"A saved result: {record.title}. Everyone with this link can look at it.")
             except NotFound as error:
-                return known, gr.skip(), gr.skip(), gr.update(value=_linked(error.message, "warn"), visible=True)
-            words = f"A saved result: {record.title}. Everyone with this link can look at it."
-            return known, *opening(record, look=True), gr.update(value=_linked(words), visible=True)
+                words = _linked(error.message, "warn")
+            return updates | {banner: gr.update(value=words, visible=True)}
         record = _still_going(shell, known, last, request)
-        if record is not None:
-            return known, *opening(record), gr.skip()
-        return known, gr.skip(), gr.skip(), gr.skip()
+        return updates if record is None else updates | opening(shell, record)
 
     def device() -> str:
         return html.header(describe_device(shell.studio.settings))
@@ -98,7 +99,7 @@ def _on_arrival(page: gr.Blocks, shell: Shell, header: gr.HTML, banner: gr.HTML)
     page.load(
         arrive,
         [shell.secret, shell.last_job],
-        [shell.secret, shell.tabs, shell.opened, banner],
+        [shell.secret, shell.tabs, *shell.opened.values(), banner],
         **html.QUIET,
     )
     page.load(device, None, header, **html.QUIET)
@@ -125,20 +126,15 @@ def _open_here(shell: Shell, pipeline_id: str, job: JobView, inputs: gr.Column) 
     """Shows in this tab what ``shell.opened`` asks for. Who follows a link only looks, without the controls."""
 
     def show(opened: Any, secret: str | None, request: gr.Request) -> Iterator[Updates]:
-        if not opened or opened[0] != pipeline_id:
-            yield {inputs: gr.skip()}
-            return
-        _, run_id, look, _ = opened
+        run_id, look, _ = opened
         who = Caller() if look else caller_of(shell.studio.settings, secret, request)
         try:
-            watching = not who.owns(shell.studio.runs.get(run_id))
-            if watching:
+            if not who.owns(shell.studio.runs.get(run_id)):
                 yield {inputs: gr.update(visible=False)}
             yield from job.show(run_id, who)
-            if watching:  # again: a tab that was only just being drawn may have missed it
-                yield {inputs: gr.update(visible=False)}
         except StudioError as error:
             raise gr.Error(error.message, print_exception=False) from error
 
-    shown = shell.opened.change(show, [shell.opened, shell.secret], [inputs, *job.outputs], **html.QUIET)
+    opened, js = shell.opened[pipeline_id], html.when_drawn(pipeline_id)
+    shown = opened.change(show, [opened, shell.secret], [inputs, *job.outputs], js=js, **html.QUIET)
     job.panel.then_view(shown)

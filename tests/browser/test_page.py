@@ -127,6 +127,24 @@ def test_durable_link_opens_read_only_in_a_fresh_browser(studio, open_page, phot
     lost.locator("#studio-banner").get_by_text("There is no such run").wait_for()
 
 
+def test_a_link_shows_its_result_in_a_tab_that_is_drawn_only_then(start_studio, open_page, photos) -> None:
+    several = start_studio("--tabs", "talk", "scene")
+    page = open_page(several.url)
+    steps.tab(page, "Scene")
+    steps.give(steps.ready(page), photos)
+    steps.run(page)
+    page.locator("#scene-result-head input").wait_for()
+    stranger = open_page(page.locator("#scene-result-head input").input_value())
+    stranger.locator("#scene-result-head", has_text="read only").wait_for()
+    assert not stranger.locator("#scene-run").is_visible()
+
+    page.reload()
+    steps.tab(page, "Gallery")
+    page.locator(".ls-card-open").first.click()
+    page.locator("#scene-result-head input").wait_for()
+    assert page.locator("#scene-run").is_visible()
+
+
 def test_gallery_filters_runs_again_and_deletes(studio, open_page, photos) -> None:
     page = steps.ready(open_page(studio.url))
     steps.give(page, photos[:2])

@@ -15,6 +15,7 @@ from studio.privacy import Caller
 from studio.runs import RunRecord
 from studio.ui import components as html
 from studio.ui.job_view import Shell
+from studio.ui.results import Updates
 from studio.ui.serving import address, shown
 from studio.ui.visitor import caller_of
 
@@ -70,7 +71,10 @@ class GalleryTab:
             self._list, filters, shows, **html.QUIET
         )
         self.act.click(
-            self._act, [self.verb, self.shell.secret], [self.shell.tabs, self.shell.opened], **html.QUIET
+            self._act,
+            [self.verb, self.shell.secret],
+            [self.shell.tabs, *self.shell.opened.values()],
+            **html.QUIET,
         ).then(self._list, filters, shows, **html.QUIET)
 
     def _list(
@@ -117,29 +121,38 @@ class GalleryTab:
         except (NotFound, OSError):
             return "no picture"
 
-    def _act(self, order: str, secret: str | None, request: gr.Request) -> tuple[Any, Any]:
+    def _act(self, order: str, secret: str | None, request: gr.Request) -> Updates:
         """Open, run again or delete: the tab to go to and the run to show there."""
         who = caller_of(self.studio.settings, secret, request)
         verb, _, run_id = order.partition(":")
         try:
             record = self.studio.runs.get(run_id)
             if verb == "open":
-                return opening(record)
+                return opening(self.shell, record)
             who.check_owns(record)
             if verb == "again":
                 job = self.studio.again(record, who.owner)
-                return opening(self.studio.runs.get(job.id))
+                return opening(self.shell, self.studio.runs.get(job.id))
             if verb == "delete":
                 self.studio.runs.delete(run_id)
                 gr.Info("Deleted, with everything made from it.", title="Gallery")
         except StudioError as error:
             raise gr.Error(error.message, title="Gallery", print_exception=False) from error
-        return gr.skip(), gr.skip()
+        return {self.shell.tabs: gr.skip()}
 
 
-def opening(record: RunRecord, look: bool = False) -> tuple[Any, list[Any]]:
-    """The updates of the tab bar and of ``Shell.opened`` that show a run, to work on or only to look at."""
-    return gr.update(selected=record.pipeline), [record.pipeline, record.id, look, secrets.token_hex(4)]
+def opening(shell: Shell, record: RunRecord, look: bool = False) -> Updates:
+    """The updates of the tab bar and of ``Shell.opened`` that show a run, to work on or only to look at.
+
+    Raises:
+        NotFound: the run's tab is not part of this page.
+    """
+    if record.pipeline not in shell.opened:
+        raise NotFound(f"This studio runs without the {_pipeline_title(record.pipeline)} tab, which shows this result")
+    return {
+        shell.tabs: gr.update(selected=record.pipeline),
+        shell.opened[record.pipeline]: [record.id, look, secrets.token_hex(4)],
+    }
 
 
 def _pipeline_title(pipeline_id: str) -> str:
